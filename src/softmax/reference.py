@@ -1,0 +1,110 @@
+"""The softmax family in plain NumPy: the readable specification that the native kernels are tested against.
+
+Everything is computed in float64, or in ``numpy.longdouble`` where the input is that. Clarity comes first: there are
+temporaries of the input's size, and no care for speed. Source: Blanchard, Higham & Higham, "Accurately computing the
+log-sum-exp and softmax functions", IMA J. Numer. Anal. 41 (2021), doi:10.1093/imanum/draa038.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["cross_entropy", "cross_entropy_gradient", "log_softmax", "logsumexp", "softmax"]
+
+Axis = int | tuple[int, ...] | None
+
+
+def _wide(x: ArrayLike) -> NDArray[Any]:
+    x = np.asarray(x)
+    return x.astype(np.longdouble if x.dtype == np.longdouble else np.float64)
+
+
+def _scores(x: ArrayLike, axis: Axis, temperature: ArrayLike, where: ArrayLike | None) -> NDArray[Any]:
+    """(x - max) / temperature: 0 at the maxima, -inf where nothing is left, NaN in a slice that holds one."""
+    x = _wide(x)
+    if where is not None:
+        x = np.where(where, x, -np.inf)
+    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        scores = (x - top) / np.asarray(temperature, x.dtype)
+    scores = np.where(x == top, 0.0, scores)  # inf - inf and 0 / 0
+    scores = np.where((x == -np.inf) | ((top == np.inf) & (x < top)), -np.inf, scores)
+    return np.where(np.isnan(top), np.nan, scores).astype(x.dtype)
+
+
+def _log_total(scores: NDArray[Any], axis: Axis) -> NDArray[Any]:
+    """log(sum(exp(scores))) by log1p of all but one maximum, so that it stays exact where the sum is close to 1."""
+    tops = (scores == 0).sum(axis=axis, keepdims=True)
+    others = np.exp(np.where(scores == 0, -np.inf, scores)).sum(axis=axis, keepdims=True)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log1p(tops - 1 + others))
+
+
+def softmax(
+    x: ArrayLike, axis: Axis = -1, *, temperature: ArrayLike = 1.0, where: ArrayLike | None = None
+) -> NDArray[Any]:
+    """exp(x / temperature) / sum(exp(x / temperature)) along `axis`; 0 everywhere in a slice with nothing left.
+
+    >>> softmax([0.7, 1.5, 4.8]).round(8).tolist()
+    [0.01573172, 0.03501159, 0.94925668]
+    """
+    exps = np.exp(_scores(x, axis, temperature, where))
+    total = exps.sum(axis=axis, keepdims=True)
+    return np.asarray(exps / np.where(total == 0, 1, total))
+
+
+def log_softmax(
+    x: ArrayLike, axis: Axis = -1, *, temperature: ArrayLike = 1.0, where: ArrayLike | None = None
+) -> NDArray[Any]:
+    """log(softmax(x)) without leaving the logarithm; -inf everywhere in a slice with nothing left.
+
+    >>> log_softmax([20.0, 0.0]).tolist()
+    [-2.061153620314381e-09, -20.00000000206115]
+    """
+    scores = _scores(x, axis, temperature, where)
+    log_total = _log_total(scores, axis)
+    return np.asarray(scores - np.where(log_total == -np.inf, 0, log_total))
+
+
+def logsumexp(
+    x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None, keepdims: bool = False
+) -> NDArray[Any]:
+    """log(sum(exp(x))) along `axis`; -inf for a slice with nothing left.
+
+    >>> float(logsumexp([1000.0, 1000.0]))
+    1000.6931471805599
+    """
+    x = _wide(x)
+    if where is not None:
+        x = np.where(where, x, -np.inf)
+    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    log_total = _log_total(_scores(x, axis, 1.0, None), axis)
+    result = np.where(np.isfinite(top), top + log_total, top)
+    return np.asarray(result if keepdims else result.squeeze(axis=axis))
+
+
+def cross_entropy(logits: ArrayLike, targets: ArrayLike) -> NDArray[Any]:
+    """-log_softmax(logits) at the target of each row: logits (..., K), integer targets (...).
+
+    >>> cross_entropy([[20.0, 0.0]], [0]).tolist()
+    [2.061153620314381e-09]
+    """
+    index = np.asarray(targets, np.intp)[..., np.newaxis]
+    return np.asarray(-np.take_along_axis(log_softmax(logits), index, axis=-1)[..., 0])
+
+
+def cross_entropy_gradient(logits: ArrayLike, targets: ArrayLike) -> NDArray[Any]:
+    """softmax(logits) - onehot(targets), the derivative of each row's loss: logits (..., K), integer targets (...).
+
+    >>> cross_entropy_gradient([[20.0, 0.0]], [0]).tolist()
+    [[-2.061153618190204e-09, 2.061153618190204e-09]]
+    """
+    probs = softmax(logits)
+    index = np.asarray(targets, np.intp)[..., np.newaxis]
+    hit = np.zeros(probs.shape, bool)
+    np.put_along_axis(hit, index, True, axis=-1)
+    others = np.where(hit, 0, probs).sum(axis=-1, keepdims=True)
+    return np.asarray(np.where(hit, -others, probs))
