@@ -104,6 +104,7 @@ struct Loops {
 template <void (*Body)(const Operands&), int Count>
 void loop(char** args, const ptrdiff_t* dimensions, const ptrdiff_t* steps, void*) {
     Body({args, dimensions, steps, Count});
+    clear_exceptions();
 }
 
 }  // namespace

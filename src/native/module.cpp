@@ -103,10 +103,25 @@ PyObject* make_ufunc(int kernel) {
 
 PyObject* isa(PyObject*, PyObject*) { return PyUnicode_FromString(active->isa); }
 
+PyObject* supported_isas(PyObject*, PyObject*) {
+    int count;
+    const Choice* list = choices(&count);
+    PyObject* names = PyList_New(0);
+    for (int i = 0; names != nullptr && i < count; ++i) {
+        if (!list[i].supported) continue;
+        PyObject* name = PyUnicode_FromString(list[i].table->isa);
+        if (name == nullptr || PyList_Append(names, name) < 0) Py_CLEAR(names);
+        Py_XDECREF(name);
+    }
+    return names;
+}
+
 PyObject* num_threads(PyObject*, PyObject*) { return PyLong_FromLong(softmax::num_threads()); }
 
 PyMethodDef methods[] = {
     {"isa", isa, METH_NOARGS, "isa()\n--\n\nThe instruction set in use: 'baseline', 'avx2' or 'avx512'."},
+    {"supported_isas", supported_isas, METH_NOARGS,
+     "supported_isas()\n--\n\nWhat SOFTMAX_ISA may name on this processor, slowest first."},
     {"num_threads", num_threads, METH_NOARGS, "num_threads()\n--\n\nHow many threads a large call may use now."},
     {nullptr, nullptr, 0, nullptr},
 };

@@ -6,6 +6,7 @@
 // compiler reassociates. `mul_add` fuses where that is free and rounds twice where it is not.
 #pragma once
 
+#include <cfenv>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -141,6 +142,16 @@ SOFTMAX_INLINE F64 fma(F64 a, F64 b, F64 c) {
 }
 #endif
 #endif
+
+// Forgets the floating-point exceptions of the arithmetic so far (an infinity met, an underflow): a result is documented
+// for every input, and NumPy would turn them into warnings.
+inline void clear_exceptions() {
+#if defined(__x86_64__)
+    _mm_setcsr(_mm_getcsr() & ~0x3fu);
+#else
+    std::feclearexcept(FE_ALL_EXCEPT);
+#endif
+}
 
 template <class V>
 SOFTMAX_INLINE V mul_add(const V& a, const V& b, const V& c) {
