@@ -34,14 +34,14 @@ void cross_entropy_row(const Row<T>& x, ptrdiff_t target, double weight, double*
         *gradient->at(target) -= T(weight);
         return;
     }
-    const Reduction<T> row = reduction(maximum, 1.0);
-    const DD rest = others<S>(x, maximum, 1.0, threads, row, gradient);
-    const DD top = exponential_of(maximum, row);
+    const Temperature<T> constants = temperature_constants<T>(1);
+    const DD rest = others<S>(x, maximum, 1.0, threads, gradient);
+    const DD top = exponential_of_maximum(maximum, constants);
     const double distance = double(maximum) - double(at_target);
-    *loss = weight * add(log_total<T>(rest), distance).high;
+    *loss = weight * add(log_total(rest), distance).high;
     if (gradient == nullptr) return;
-    const DD factor = divide({weight, 0.0}, multiply(top, add(rest, 1.0)));
-    scale_row<S, false>(x, row, factor, *gradient, threads);
+    const DD factor = divide(DD{weight, 0.0}, multiply(top, add(rest, 1.0)));
+    scale_row<S, false>(x, Reduction<S>(splat<S>(maximum), constants), factor, *gradient, threads);
     T* hit = gradient->at(target);
     if (at_target == maximum) {
         *hit = T(-weight * divide(rest, add(rest, 1.0)).high);

@@ -21,7 +21,7 @@
 // then exact for every x that counts (x > m / 2: Sterbenz). Error: see `exponential`.
 #pragma once
 
-#include "double_double.hpp"
+#include "pair.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 
@@ -47,36 +47,50 @@ struct Float<double> {
 constexpr double log2_e = 0x1.71547652b82fep+0;
 constexpr DD ln_2 = {0x1.62e42fefa39efp-1, 0x1.abc9e3b39803fp-56};
 constexpr double largest_unshifted = 0x1p11;  // of |m / T|
+constexpr double smallest_temperature = 0x1p-60, largest_temperature = 0x1p60;  // that the constants below carry
 
-// What a row brings to the reduction of its entries.
+// 1 / T and T ln 2 as high + low, and log2(e) / T: what a temperature brings to the reduction.
 template <class T>
-struct Reduction {
-    T shift;                 // 0, or m where |m / T| is beyond the range of n
-    T floor;                 // entries below are moved up to it
-    T log2e_t;               // log2(e) / T
-    T magic;                 // rounds to an integer and subtracts k
-    T ln2t_high, ln2t_low;   // T ln 2
-    T inv_t_high, inv_t_low; // 1 / T
+struct Temperature {
+    T log2e_t, ln2t_high, ln2t_low, inverse_high, inverse_low;
 };
 
 template <class T>
-Reduction<T> reduction(T maximum, double temperature) {
-    using F = Float<T>;
-    const DD ln2t = multiply(ln_2, {temperature, 0.0});
-    const DD inverse = divide({1.0, 0.0}, {temperature, 0.0});
-    Reduction<T> row;
-    const double scaled = double(maximum) / temperature;
-    row.shift = scaled <= largest_unshifted && scaled >= -largest_unshifted ? T(0) : maximum;
-    row.log2e_t = T(log2_e * inverse.high);
-    row.ln2t_high = T(ln2t.high);
-    row.ln2t_low = T((ln2t.high - double(row.ln2t_high)) + ln2t.low);
-    row.inv_t_high = T(inverse.high);
-    row.inv_t_low = T((inverse.high - double(row.inv_t_high)) + inverse.low);
-    const T k = fma(T(maximum - row.shift), row.log2e_t, F::magic) - F::magic;
-    row.magic = F::magic + (T(F::exponent_bias + F::guard) - k);
-    row.floor = T((double(k) + F::floor) * ln2t.high);
-    return row;
+Temperature<T> temperature_constants(double temperature) {
+    const DD ln2t = temperature == 1 ? ln_2 : multiply(ln_2, DD{temperature, 0.0});
+    const DD inverse = temperature == 1 ? DD{1.0, 0.0} : divide(DD{1.0, 0.0}, DD{temperature, 0.0});
+    const T ln2t_high = T(ln2t.high), inverse_high = T(inverse.high);
+    return {T(log2_e * inverse.high), ln2t_high, T((ln2t.high - double(ln2t_high)) + ln2t.low), inverse_high,
+            T((inverse.high - double(inverse_high)) + inverse.low)};
 }
+
+// What the reduction of an entry needs to know of its row, one row a lane or the same row in all of them.
+template <class S>
+struct Reduction {
+    using V = typename S::V;
+    V log2e_t, ln2t_high, ln2t_low, inverse_high, inverse_low;
+    V shift;  // 0, or m where |m / T| is beyond the range of n
+    V floor;  // entries below are moved up to it
+    V magic;  // rounds to an integer, subtracts k, and adds the bias of the exponent field
+
+    template <class T>
+    Reduction(const V& maximum, const Temperature<T>& t)
+        : Reduction(maximum, splat<S>(t.log2e_t), splat<S>(t.ln2t_high), splat<S>(t.ln2t_low),
+                    splat<S>(t.inverse_high), splat<S>(t.inverse_low), Float<T>()) {}
+
+    template <class T>
+    Reduction(const V& maximum, V log2e_t, V ln2t_high, V ln2t_low, V inverse_high, V inverse_low, Float<T>)
+        : log2e_t(log2e_t), ln2t_high(ln2t_high), ln2t_low(ln2t_low), inverse_high(inverse_high),
+          inverse_low(inverse_low) {
+        const V scaled = maximum * inverse_high, limit = splat<S>(T(largest_unshifted));
+        const V inside = scaled > limit ? maximum : splat<S>(T(0));
+        shift = scaled < -limit ? maximum : inside;
+        const V rounder = splat<S>(Float<T>::magic);
+        const V k = fma(V(maximum - shift), log2e_t, rounder) - rounder;
+        magic = (rounder + T(Float<T>::exponent_bias + Float<T>::guard)) - k;
+        floor = (k + T(Float<T>::floor)) * ln2t_high;
+    }
+};
 
 // q(r) by Estrin's scheme: pairs of coefficients, then powers r^2, r^4, r^8.
 template <class S>
@@ -92,32 +106,39 @@ SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V& r
     return mul_add(r4, mul_add(r4, pair(8), middle), low);
 }
 
-// 2^(n-k+guard) e^r as value (1 + error): `value` is rounded, `error` = value_exact - value to first order.
+// e^(r + r_error) - 1 for |r| <= 0.3475.
+template <class T, class S>
+SOFTMAX_INLINE Pair<typename S::V> expm1(const typename S::V& r, const typename S::V& r_error) {
+    using V = typename S::V;
+    const V r2 = r * r;
+    return fast_two_sum(r, V(mul_add(r2, tail<S>(r, r2, Float<T>::q), r_error)));
+}
+
+// 2^(n-k+guard) e^r: `value` rounded, and what the rounding left.
 template <class S>
 struct Exponential {
     typename S::V value, error;
 };
 
 // value + error is within 0.2 ulp of the exact exponential, value itself within 0.7 ulp (T = 1).
-template <bool Tempered, class S, class T>
-SOFTMAX_INLINE Exponential<S> exponential(const typename S::V& entries, const Reduction<T>& row) {
+template <bool Tempered, class T, class S>
+SOFTMAX_INLINE Exponential<S> exponential(const typename S::V& entries, const Reduction<S>& row) {
     using V = typename S::V;
     using I = typename S::I;
-    const V x = max(V(entries - splat<S>(row.shift)), splat<S>(row.floor));
-    const V rounded = fma(x, splat<S>(row.log2e_t), splat<S>(row.magic));
-    const V minus_n = splat<S>(row.magic) - rounded;
-    const V first = fma(minus_n, splat<S>(row.ln2t_high), x);
-    V r = fma(minus_n, splat<S>(row.ln2t_low), first);
-    V r_error = fma(minus_n, splat<S>(row.ln2t_low), V(first - r));
+    const V x = max(V(entries - row.shift), row.floor);
+    const V rounded = fma(x, row.log2e_t, row.magic);
+    const V minus_n = row.magic - rounded;
+    const V first = fma(minus_n, row.ln2t_high, x);
+    V r = fma(minus_n, row.ln2t_low, first);
+    V r_error = fma(minus_n, row.ln2t_low, V(first - r));
     if constexpr (Tempered) {
-        const V inverse = splat<S>(row.inv_t_high), quotient = r * inverse;
-        r_error = mul_add(r_error, inverse, mul_add(r, splat<S>(row.inv_t_low), fma(r, inverse, V(-quotient))));
+        const V quotient = r * row.inverse_high;
+        r_error = mul_add(r_error, row.inverse_high, mul_add(r, row.inverse_low, fma(r, row.inverse_high, V(-quotient))));
         r = quotient;
     }
-    const V r2 = r * r;
-    const V above = mul_add(r2, tail<S>(r, r2, Float<T>::q), r_error);  // e^r - 1 - r
-    const V sum = r + above, sum_error = above - (sum - r);
-    const V value = sum + T(1), value_error = (sum - (value - T(1))) + sum_error;
+    const Pair<V> minus_one = expm1<T, S>(r, r_error);
+    const V value = minus_one.high + T(1);
+    const V value_error = (minus_one.high - (value - T(1))) + minus_one.low;
     const V power = bit_cast<V>(I(bit_cast<I>(rounded) << Float<T>::fraction_bits));
     return {value * power, value_error * power};
 }

@@ -6,47 +6,30 @@
 // an ulp of the result at most make 1.5 ulp. logsumexp = m + log(sum): 1 ulp of max(|m|, |log s|, |result|).
 #pragma once
 
+#include "log.hpp"
 #include "softmax.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 
-// e^((m - ...)/T) as the vectors compute it, for the maximum itself: value + error.
+// The exponential of the maximum itself, as the vectors compute it: value + error.
 template <class T>
-DD exponential_of(T x, const Reduction<T>& row) {
-    const auto e = exponential<true, Scalar<T>>(x, row);
+DD exponential_of_maximum(T maximum, const Temperature<T>& temperature) {
+    const Reduction<Scalar<T>> row(maximum, temperature);
+    const auto e = exponential<true, T>(maximum, row);
     return two_sum(double(e.value), double(e.error));
-}
-
-// log(a) for a >= 1, to 2^-60 relative to a result of any size: the library's logarithm and one Newton step.
-inline DD log_of(DD a) {
-    const double first = std::log(a.high);
-    const Reduction<double> plain = reduction(0.0, 1.0);
-    const auto inverse = exponential<false, Scalar<double>>(-first, plain);
-    const double unguard = 0x1p-128, e = inverse.value * unguard;
-    const double product = a.high * e;
-    const double left = (product - 1) + (fma(a.high, e, -product) + (a.low * e + a.high * (inverse.error * unguard)));
-    return fast_two_sum(first, left);
 }
 
 // What a row weighs beside its maximum: sum of e^((x-m)/T) = 1 + others.
 template <class S, class T>
-DD others(const Row<T>& x, T maximum, double temperature, int threads, const Reduction<T>& row, const OutRow<T>* out) {
+DD others(const Row<T>& x, T maximum, double temperature, int threads, const OutRow<T>* out = nullptr) {
+    const Temperature<T> constants = temperature_constants<T>(temperature);
+    const Reduction<S> row(splat<S>(maximum), constants);
     const Sum sum = temperature == 1 ? sum_row<S, true, false>(x, row, maximum, out, threads)
                                      : sum_row<S, true, true>(x, row, maximum, out, threads);
-    return add(divide(sum.total, exponential_of(maximum, row)), double(sum.maxima - 1));
+    return add(divide(sum.total, exponential_of_maximum(maximum, constants)), double(sum.maxima - 1));
 }
 
-template <class S, class T>
-DD others(const Row<T>& x, T maximum, double temperature, int threads) {
-    return others<S>(x, maximum, temperature, threads, reduction(maximum, temperature), (const OutRow<T>*)nullptr);
-}
-
-// log(1 + others) in what T needs.
-template <class T>
-DD log_total(DD others) {
-    if constexpr (sizeof(T) == sizeof(float)) return {std::log1p(others.high), 0.0};
-    return log_of(add(others, 1.0));
-}
+inline DD log_total(DD others) { return log1p<double, Scalar<double>>(others); }
 
 template <class S, class T>
 void logsumexp_row(const Row<T>& x, T* out, int threads) {
@@ -54,7 +37,7 @@ void logsumexp_row(const Row<T>& x, T* out, int threads) {
     if (summary.kind != Kind::ordinary) {
         *out = summary.maximum;
     } else {
-        *out = T(add(log_total<T>(others<S>(x, summary.maximum, 1.0, threads)), double(summary.maximum)).high);
+        *out = T(add(log_total(others<S>(x, summary.maximum, 1.0, threads)), double(summary.maximum)).high);
     }
 }
 
@@ -70,28 +53,32 @@ void partition_row(const Row<T>& x, T* maximum, double* rest, int threads) {
                                                : others<S>(x, summary.maximum, 1.0, threads).high;
 }
 
-template <class S, class T>
+// (x - m) / T - log_sum. A quotient carries its error: what x - m dropped, and what the product did.
+template <bool Tempered, class T, class S>
+SOFTMAX_INLINE typename S::V log_entry(const typename S::V& x, const typename S::V& maximum, const typename S::V& log_sum,
+                                       const typename S::V& inverse_high, const typename S::V& inverse_low) {
+    using V = typename S::V;
+    const Pair<V> d = two_sum(x, V(-maximum));
+    if constexpr (!Tempered) return d.high - log_sum;
+    const V q = d.high * inverse_high;
+    const V q_error =
+        mul_add(d.high, inverse_low, mul_add(d.low, inverse_high, fma(d.high, inverse_high, V(-q))));
+    return q < splat<S>(std::numeric_limits<T>::lowest()) ? q : (q - log_sum) + q_error;
+}
+
+template <class S, bool Tempered, class T>
 void log_softmax_ordinary(const Row<T>& x, T maximum, double temperature, T log_sum, const OutRow<T>& out, int threads) {
     using V = typename S::V;
-    const Reduction<T> row = reduction(maximum, temperature);
+    const Temperature<T> t = temperature_constants<T>(temperature);
     const V m = splat<S>(maximum), l = splat<S>(log_sum);
-    const V inverse = splat<S>(row.inv_t_high), inverse_low = splat<S>(row.inv_t_low);
+    const V inverse_high = splat<S>(t.inverse_high), inverse_low = splat<S>(t.inverse_low);
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t) {
         T buffer[block_length], values[block_length];
         const T* entries = x.block(first, count, buffer);
         T* results = out.block(first, values);
         for_vectors<S>(count, [&](int, ptrdiff_t i, int lanes) {
-            const V v = load_part<S>(entries + i, lanes, maximum);
-            const V d = v - m;
-            if (temperature == 1) {
-                store_part(results + i, V(d - l), lanes);
-            } else {  // the quotient with its error: what x - m dropped, and what the product did
-                const V back = d + m, d_error = (v - back) - (m - (back - d));
-                const V q = d * inverse;
-                const V q_error = mul_add(d, inverse_low, mul_add(d_error, inverse, fma(d, inverse, V(-q))));
-                const V exact = (q - l) + q_error;
-                store_part(results + i, V(q < splat<S>(std::numeric_limits<T>::lowest()) ? q : exact), lanes);
-            }
+            const V v = load_first<S>(entries + i, lanes);
+            store_first<S>(results + i, log_entry<Tempered, T, S>(v, m, l, inverse_high, inverse_low), lanes);
         });
         out.put(first, count, results);
     });
@@ -104,8 +91,12 @@ void log_softmax_row(Row<T> x, double temperature, const OutRow<T>& out, int thr
         return fill(x, summary, T(-std::log(summary.winners)), T(-INFINITY), out);
     }
     temperature = normalize(x, summary, temperature);
-    const T log_sum = T(log_total<T>(others<S>(x, summary.maximum, temperature, threads)).high);
-    log_softmax_ordinary<S>(x, summary.maximum, temperature, log_sum, out, threads);
+    const T log_sum = T(log_total(others<S>(x, summary.maximum, temperature, threads)).high);
+    if (temperature == 1) {
+        log_softmax_ordinary<S, false>(x, summary.maximum, temperature, log_sum, out, threads);
+    } else {
+        log_softmax_ordinary<S, true>(x, summary.maximum, temperature, log_sum, out, threads);
+    }
 }
 
 // softmax and log_softmax of entries x under a sum that was taken elsewhere, 1 + rest relative to `maximum`.
@@ -115,10 +106,11 @@ void partition_softmax_row(const Row<T>& x, T maximum, double rest, const OutRow
         const Kind kind = std::isnan(maximum) ? Kind::not_a_number : maximum > 0 ? Kind::winners : Kind::nothing;
         return fill(x, {kind, maximum, maximum, rest + 1}, T(1 / (rest + 1)), T(0), out);
     }
-    const Reduction<T> row = reduction(maximum, 1.0);
-    const DD total = multiply(exponential_of(maximum, row), add({rest, 0.0}, 1.0));
+    const Temperature<T> constants = temperature_constants<T>(1);
+    const Reduction<S> row(splat<S>(maximum), constants);
+    const DD total = multiply(exponential_of_maximum(maximum, constants), add(DD{rest, 0.0}, 1.0));
     sum_row<S, false, false>(x, row, maximum, &out, threads);
-    scale_row<S, false>(x, row, divide({1.0, 0.0}, total), out, threads);
+    scale_row<S, false>(x, row, divide(DD{1.0, 0.0}, total), out, threads);
 }
 
 template <class S, class T>
@@ -127,7 +119,7 @@ void partition_log_softmax_row(const Row<T>& x, T maximum, double rest, const Ou
         const Kind kind = std::isnan(maximum) ? Kind::not_a_number : maximum > 0 ? Kind::winners : Kind::nothing;
         return fill(x, {kind, maximum, maximum, rest + 1}, T(-std::log(rest + 1)), T(-INFINITY), out);
     }
-    log_softmax_ordinary<S>(x, maximum, 1.0, T(log_total<T>({rest, 0.0}).high), out, threads);
+    log_softmax_ordinary<S, false>(x, maximum, 1.0, T(log_total(DD{rest, 0.0}).high), out, threads);
 }
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -32,17 +32,6 @@ SOFTMAX_INLINE typename S::V load_part(const T* x, int count, T filler) {
     return load<S>(part);
 }
 
-template <class T, class V>
-SOFTMAX_INLINE void store_part(T* to, const V& v, int count) {
-    if (count * sizeof(T) == sizeof(V)) {
-        store(to, v);
-    } else {
-        T part[sizeof(V) / sizeof(T)];
-        store(part, v);
-        for (int lane = 0; lane < count; ++lane) to[lane] = part[lane];
-    }
-}
-
 template <class T>
 struct Extent {
     T maximum;    // of the entries that are not NaN; -inf where there are none
@@ -90,15 +79,15 @@ struct Compensated {
 
     // Any order of magnitude (Knuth).
     SOFTMAX_INLINE void add(const Exponential<S>& term) {
-        const auto next = sum + term.value, back = next - sum;
-        compensation = compensation + (((sum - (next - back)) + (term.value - back)) + term.error);
-        sum = next;
+        const auto next = two_sum(sum, term.value);
+        compensation = compensation + (next.low + term.error);
+        sum = next.high;
     }
     // For sum >= term.value (Dekker).
     SOFTMAX_INLINE void add_smaller(const Exponential<S>& term) {
-        const auto next = sum + term.value;
-        compensation = compensation + ((term.value - (next - sum)) + term.error);
-        sum = next;
+        const auto next = fast_two_sum(sum, term.value);
+        compensation = compensation + (next.low + term.error);
+        sum = next.high;
     }
 };
 
@@ -125,22 +114,28 @@ DD across(const Compensated<S>& sums) {
     }
 }
 
+// Where an accumulator of exponentials begins: above any of them for the shorter addition, else at 0.
+template <class T, bool Others>
+constexpr T starting_sum() {
+    return Others ? T(0) : T(Float<T>::guard == 64 ? 0x1p65 : 0x1p129);
+}
+
 // Exponentials of a block: their sum and, where `exponentials` is given, each of them.
 //
 // Others: leave the maxima themselves out and count them. log(sum) is then log1p of what is left, exact also where the
 // maximum holds all the weight but 1e-30. Without it the accumulators begin at a power of two above any term, so that
 // the shorter compensated addition is valid; what it drops is below 2^-40 of the row's maximum.
 template <class S, bool Others, bool Tempered, class T>
-Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<T>& row, T maximum, T* exponentials) {
+Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row, T maximum, T* exponentials) {
     using V = typename S::V;
-    constexpr T above = Others ? T(0) : T(Float<T>::guard == 64 ? 0x1p65 : 0x1p129);
+    constexpr T above = starting_sum<T, Others>();
     Compensated<S> sums[accumulators];
     typename S::I counts = {};
     for (auto& sum : sums) sum = {splat<S>(above), splat<S>(T(0))};
     for_vectors<S>(n, [&](int a, std::ptrdiff_t i, int count) {
         const V v = load_part<S>(x + i, count, T(-__builtin_inf()));
-        Exponential<S> e = exponential<Tempered, S>(v, row);
-        if (exponentials != nullptr) store_part(exponentials + i, e.value, count);
+        Exponential<S> e = exponential<Tempered, T>(v, row);
+        if (exponentials != nullptr) store_first<S>(exponentials + i, e.value, count);
         if constexpr (Others) {
             const V zero = splat<S>(T(0));
             const auto top = v == splat<S>(maximum);

@@ -129,7 +129,7 @@ void fill(const Row<T>& x, const Summary<T>& summary, T share, T rest, const Out
 // any two entries are equal, or infinitely far apart, at either end.
 template <class T>
 double normalize(Row<T>& x, Summary<T>& summary, double temperature) {
-    if (temperature >= 0x1p-60 && temperature <= 0x1p60) return temperature;
+    if (temperature >= smallest_temperature && temperature <= largest_temperature) return temperature;
     constexpr double limit = sizeof(T) == 4 ? 0x1p200 : INFINITY;
     temperature = temperature > limit ? limit : temperature < 1 / limit ? 1 / limit : temperature;
     const double scaled = double(summary.maximum) / temperature;

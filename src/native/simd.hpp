@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
@@ -94,6 +95,66 @@ SOFTMAX_INLINE typename S::V splat(T value) {
     } else {
         return typename S::V{} + value;
     }
+}
+
+// The first `count` numbers at `from` and zeros, touching no memory behind them; and the reverse.
+template <class S, class T>
+SOFTMAX_INLINE typename S::V load_first(const T* from, int count) {
+    if (count >= S::lanes) return load<S>(from);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4 && S::lanes == 16) {
+        return (typename S::V)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
+    } else if constexpr (sizeof(T) == 8 && S::lanes == 8) {
+        return (typename S::V)_mm512_maskz_loadu_pd(__mmask8((1u << count) - 1), from);
+    }
+#endif
+    T part[S::lanes] = {};
+    for (int lane = 0; lane < count; ++lane) part[lane] = from[lane];
+    return load<S>(part);
+}
+
+template <class S, class T>
+SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
+    if (count >= S::lanes) return store(to, v);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4 && S::lanes == 16) {
+        return _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)v);
+    } else if constexpr (sizeof(T) == 8 && S::lanes == 8) {
+        return _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), (__m512d)v);
+    }
+#endif
+    T part[S::lanes];
+    store(part, v);
+    for (int lane = 0; lane < count; ++lane) to[lane] = part[lane];
+}
+
+// Rows to columns: v[i][j] and v[j][i] change places, in log2(lanes) rounds of exchanging blocks of `Half` lanes.
+#if !defined(SOFTMAX_ONE_LANE)
+template <int Lanes, int Half>
+struct Exchange {
+    static constexpr int upper(int j) { return j & Half ? Lanes + j - Half : j; }
+    static constexpr int lower(int j) { return j & Half ? Lanes + j : j + Half; }
+    template <class V, std::size_t... J>
+    static SOFTMAX_INLINE void run(V& a, V& b, std::index_sequence<J...>) {
+        const V first = __builtin_shufflevector(a, b, upper(J)...);
+        b = __builtin_shufflevector(a, b, lower(J)...);
+        a = first;
+    }
+};
+#endif
+
+template <class S, int Half = S::lanes / 2>
+SOFTMAX_INLINE void transpose(typename S::V (&v)[S::lanes]) {
+#if !defined(SOFTMAX_ONE_LANE)
+    if constexpr (Half > 0) {
+        for (int i = 0; i < S::lanes; ++i) {
+            if ((i & Half) == 0) {
+                Exchange<S::lanes, Half>::run(v[i], v[i + Half], std::make_index_sequence<S::lanes>());
+            }
+        }
+        transpose<S, Half / 2>(v);
+    }
+#endif
 }
 
 // a where a > b, else b: b also where a is NaN.

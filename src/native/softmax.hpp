@@ -13,7 +13,7 @@ namespace softmax::SOFTMAX_ISA {
 
 // The sum of a row's exponentials by blocks. They are stored where `out` is contiguous.
 template <class S, bool Others, bool Tempered, class T>
-Sum sum_row(const Row<T>& x, const Reduction<T>& row, T maximum, const OutRow<T>* out, int threads) {
+Sum sum_row(const Row<T>& x, const Reduction<S>& row, T maximum, const OutRow<T>* out, int threads) {
     const ptrdiff_t blocks = (x.n + block_length - 1) / block_length;
     Sum few[16];
     std::unique_ptr<Sum[]> many(blocks > 16 ? new Sum[blocks] : nullptr);
@@ -33,7 +33,7 @@ Sum sum_row(const Row<T>& x, const Reduction<T>& row, T maximum, const OutRow<T>
 
 // out = exponentials times factor. The exponentials are in `out` already where it is contiguous.
 template <class S, bool Tempered, class T>
-void scale_row(const Row<T>& x, const Reduction<T>& row, DD factor, const OutRow<T>& out, int threads) {
+void scale_row(const Row<T>& x, const Reduction<S>& row, DD factor, const OutRow<T>& out, int threads) {
     const auto high = splat<S>(T(factor.high));
     const auto low = splat<S>(T((factor.high - double(T(factor.high))) + factor.low));
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t) {
@@ -43,12 +43,12 @@ void scale_row(const Row<T>& x, const Reduction<T>& row, DD factor, const OutRow
             const T* entries = x.block(first, count, buffer);
             for_vectors<S>(count, [&](int, ptrdiff_t i, int lanes) {
                 const auto v = load_part<S>(entries + i, lanes, T(-INFINITY));
-                store_part(values + i, exponential<Tempered, S>(v, row).value, lanes);
+                store_first<S>(values + i, exponential<Tempered, T>(v, row).value, lanes);
             });
         }
         for_vectors<S>(count, [&](int, ptrdiff_t i, int lanes) {
-            const auto v = load_part<S>(exponentials + i, lanes, T(0));
-            store_part(exponentials + i, fma(v, high, v * low), lanes);
+            const auto v = load_first<S>(exponentials + i, lanes);
+            store_first<S>(exponentials + i, fma(v, high, v * low), lanes);
         });
         out.put(first, count, exponentials);
     });
@@ -56,9 +56,9 @@ void scale_row(const Row<T>& x, const Reduction<T>& row, DD factor, const OutRow
 
 template <class S, bool Tempered, class T>
 void softmax_ordinary(const Row<T>& x, T maximum, double temperature, const OutRow<T>& out, int threads) {
-    const Reduction<T> row = reduction(maximum, temperature);
+    const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(temperature));
     const Sum sum = sum_row<S, false, Tempered>(x, row, maximum, &out, threads);
-    scale_row<S, Tempered>(x, row, divide({1.0, 0.0}, sum.total), out, threads);
+    scale_row<S, Tempered>(x, row, divide(DD{1.0, 0.0}, sum.total), out, threads);
 }
 
 template <class S, class T>
