@@ -118,11 +118,21 @@ PyObject* supported_isas(PyObject*, PyObject*) {
 
 PyObject* num_threads(PyObject*, PyObject*) { return PyLong_FromLong(softmax::num_threads()); }
 
+PyObject* set_num_threads(PyObject*, PyObject* threads) {
+    const long value = PyLong_AsLong(threads);
+    if (value == -1 && PyErr_Occurred()) return nullptr;
+    if (value < 1) return PyErr_Format(PyExc_ValueError, "threads must be >= 1, got %ld", value);
+    softmax::set_num_threads(int(value));
+    Py_RETURN_NONE;
+}
+
 PyMethodDef methods[] = {
     {"isa", isa, METH_NOARGS, "isa()\n--\n\nThe instruction set in use: 'baseline', 'avx2' or 'avx512'."},
     {"supported_isas", supported_isas, METH_NOARGS,
      "supported_isas()\n--\n\nWhat SOFTMAX_ISA may name on this processor, slowest first."},
     {"num_threads", num_threads, METH_NOARGS, "num_threads()\n--\n\nHow many threads a large call may use now."},
+    {"set_num_threads", set_num_threads, METH_O,
+     "set_num_threads(threads, /)\n--\n\nLimit the threads of every call from now on."},
     {nullptr, nullptr, 0, nullptr},
 };
 
