@@ -2,13 +2,15 @@
 
     python benchmarks/bench_import.py [--rounds N] [--wheel FILE]
 
-Each import happens in a fresh interpreter, the libraries in turn; medians. Libraries that are not installed are left out.
+Each import happens in a fresh interpreter, the libraries in turn; medians. The megabytes are a library's own, without
+those of what it depends on. Libraries that are not installed are left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import statistics
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness import environment, machine, processors
-from report import DASH, grid, number, save_json
+from report import grid, number, save_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).with_name("results")
@@ -79,7 +81,8 @@ def measure(packages: Sequence[Package], rounds: int) -> dict[str, Cost]:
             times[module].append(import_times(module))
     return {
         package.module: Cost(
-            *(statistics.median(column) for column in zip(*times[package.module][1:], strict=True)),
+            statistics.median(numpy for numpy, _ in times[package.module][1:]),
+            statistics.median(above for _, above in times[package.module][1:]),
             installed_size(package.distributions),
         )
         for package in packages
@@ -90,10 +93,9 @@ def table(costs: dict[str, Cost], wheel: Path | None) -> str:
     """One row for each package: time in ms and size in MB."""
     rows = [["import", "NumPy ms", "above NumPy ms", "installed MB", "wheel MB"]]
     for module, cost in costs.items():
-        size = number(wheel.stat().st_size / 1e6) if wheel and module == "softmax" else DASH
-        rows.append(
-            [module, number(cost.numpy * 1e3), number(cost.above_numpy * 1e3), number(cost.installed / 1e6), size]
-        )
+        figures = [cost.numpy * 1e3, cost.above_numpy * 1e3, cost.installed / 1e6]
+        figures.append(wheel.stat().st_size / 1e6 if wheel and module == "softmax" else math.nan)
+        rows.append([module, *map(number, figures)])
     return grid(rows)
 
 

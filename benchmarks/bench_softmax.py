@@ -3,7 +3,8 @@
     python benchmarks/bench_softmax.py [--only softmax,logsumexp] [--shapes 1000x1000] [--peers torch,scipy] [--quick]
 
 Prints tables of how many times as long each peer takes, with the largest error in ULP beside it, and writes the same as
-JSON and as a picture. Libraries that are not installed are left out.
+JSON and as a picture. Libraries that are not installed are left out. All libraries hold a case's arrays at the same
+time: the largest needs some 5 GB of memory.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Shape = tuple[int, ...]
 RESULTS = Path(__file__).with_name("results")
 QUICK_SIZE = 2**21  # elements of the largest input of a quick run
 
-SHAPES = [
+SHAPES: list[Shape] = [
     (1, 10),
     (100, 10),
     (100_000, 10),
@@ -40,8 +41,8 @@ SHAPES = [
     (4096, 4096),
     (16, 4_194_304),
 ]
-THREE_SHAPES = [(1000, 1000), (64, 32_000), (100_000, 10)]
-LOSS_SHAPES = [(100_000, 10), (8192, 1000), (1024, 32_000), (512, 128_256)]
+THREE_SHAPES: list[Shape] = [(1000, 1000), (64, 32_000), (100_000, 10)]
+LOSS_SHAPES: list[Shape] = [(100_000, 10), (8192, 1000), (1024, 32_000), (512, 128_256)]
 
 GROUPS: dict[str, tuple[list[Case], list[Shape]]] = {
     "softmax": ([Case("softmax"), Case("softmax", out=True)], SHAPES),
@@ -79,7 +80,7 @@ def options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to (default: %(default)s)")
     chosen = parser.parse_args(argv)
     chosen.rounds = chosen.rounds or (3 if chosen.quick else 11)
-    for option, known in [("only", GROUPS), ("peers", PEERS)]:
+    for option, known in [("only", list(GROUPS)), ("peers", list(PEERS))]:
         for name in getattr(chosen, option):
             if name not in known:
                 parser.error(f"--{option}: {name!r} is not one of {','.join(known)}")
@@ -119,17 +120,19 @@ def measure_all(chosen: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
 
 
 def heading(about: dict[str, Any]) -> str:
-    """The machine and the versions in a few lines."""
+    """The machine, the versions and what the figures mean, in a few lines."""
     libraries = {report.label(name): entry for name, entry in about["libraries"].items() if name not in YARDSTICKS}
     versions = [f"{label} {entry['version']}" for label, entry in libraries.items()]
-    spins = [f"{label} {1000 * entry['spins']:.0f} ms" for label, entry in libraries.items() if entry["spins"]]
+    spins = [f"{label} {1000 * entry['spins']:.0f} ms" for label, entry in libraries.items() if entry["spins"] > 0.001]
+    ours = report.label(OURS_NAME)
     return "\n".join(
         [
             f"{about['date']}  {about['processor']}, {about['threads']} threads, load average {about['load']}",
-            f"{', '.join(versions)}, Python {about['python']}; {OURS.label} uses {libraries[OURS.label].get('isa', 'no native kernels')}",
-            f"Logits from N(0, {about['scale']:g}²). {TIMES} is how many times as long as {OURS.label} a library takes (the "
-            f"median of {about['rounds']} rounds), ULP its largest error.",
-            *([f"Kept spinning after its calls, and was waited for: {', '.join(spins)}."] if spins else []),
+            f"{', '.join(versions)}, Python {about['python']}; {ours} uses "
+            f"{libraries[ours].get('isa', 'no native kernels')}",
+            f"Logits from N(0, {about['scale']:g}²); {about['rounds']} rounds. {TIMES} is how many times as long as "
+            f"{ours} a library takes, ULP its largest error.",
+            f"Kept spinning after a call, and was waited for: {', '.join(spins) or 'none'}.",
         ]
     )
 

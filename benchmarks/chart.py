@@ -63,11 +63,11 @@ def _time(seconds: float) -> str:
 
 def draw(results: Results, path: Path, caption: str) -> bool:
     """Draw to a file; False if matplotlib is not installed or there is nothing to draw."""
-    if not importlib.util.find_spec("matplotlib") or not results:
+    rows, speed, error = collect(results)
+    if not importlib.util.find_spec("matplotlib") or not any(values for values, _ in speed.values()):
         return False
     from matplotlib.figure import Figure
 
-    rows, speed, error = collect(results)
     height = 2.2 + 0.21 * len(rows)
     figure = Figure(figsize=(11, height), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])

@@ -119,17 +119,12 @@ class Worker:
             raise Refused(value)
         return value
 
-    def close(self) -> None:
-        assert self._process.stdin
-        with suppress(OSError):
-            self._process.stdin.close()
-        self._process.wait()
-
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        with suppress(BrokenPipeError), self._process:  # closes its pipes, at which it ends, and waits for that
+            pass
 
 
 @dataclass

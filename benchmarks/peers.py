@@ -7,6 +7,7 @@ model, compiling) is not timed. To add an operation, write a method of its name 
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -214,7 +215,8 @@ class OnnxRuntime(Library):
         )
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
+        if self.threads != os.cpu_count():  # with all, its own choice binds its threads to processors
+            options.intra_op_num_threads = self.threads
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def _run(self, operator: str, case: Case, logits: Array, **attributes: Any) -> Call:

@@ -3,7 +3,7 @@
     python worker.py MODULE:CLASS THREADS
 
 A request is a pickled (method name, arguments), a reply a pickled (whether it worked, value, seconds of spinning): both
-ends are ours. Between requests the process is blocked on the pipe; it does not reply before its threads have gone to sleep.
+ends are ours. Between requests the process is blocked on the pipe; it replies only when its threads have gone to sleep.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class Session:
 def settle(limit: float = 2.0) -> float:
     """Wait until this process's threads sleep, but not over `limit`; return for how many seconds they kept spinning.
 
-    Thread pools poll for more work after a call: OpenMP's for some 10 ms, ONNX Runtime's for 50 ms, OpenBLAS's for 100 ms,
-    on a core that the next library is then timed on. `process_time` counts all threads, so that it shows them.
+    Thread pools poll for more work after a call: OpenMP's for some 20 ms, ONNX Runtime's for 50, OpenBLAS's for 100, on
+    the core that the next library is then timed on. `process_time` counts all threads, so that it shows them.
     """
     start = time.perf_counter()
     while (wall := time.perf_counter()) - start < limit:
