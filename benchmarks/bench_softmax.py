@@ -119,6 +119,10 @@ def measure_all(chosen: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     return results, about
 
 
+def _was_busy(about: dict[str, Any]) -> bool:
+    return about["load"] is not None and about["load"] > 0.5
+
+
 def heading(about: dict[str, Any]) -> str:
     """The machine, the versions and what the figures mean, in a few lines."""
     libraries = {report.label(name): entry for name, entry in about["libraries"].items() if name not in YARDSTICKS}
@@ -132,6 +136,8 @@ def heading(about: dict[str, Any]) -> str:
             f"{libraries[ours].get('isa', 'no native kernels')}",
             f"Logits from N(0, {about['scale']:g}²); {about['rounds']} rounds. {TIMES} is how many times as long as "
             f"{ours} a library takes, ULP its largest error.",
+            f"~ marks ratios that differ by more than a factor of {report.UNSTEADY} between the quartiles of the rounds.",
+            *(["The machine was busy when this began: do not rely on the figures."] if _was_busy(about) else []),
             f"Kept spinning after a call, and was waited for: {', '.join(spins) or 'none'}.",
         ]
     )

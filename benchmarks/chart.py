@@ -81,16 +81,25 @@ def draw(results: Results, path: Path, caption: str) -> bool:
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         for place, (_, heads) in enumerate(rows):
             if not heads:
                 axes.axhline(place, color="#eeeeee", linewidth=0.8, zorder=0)
     left.axvline(1, color="black", linewidth=1)
     left.set_xlabel(f"time / time of {label(OURS_NAME)} (right of 1: {label(OURS_NAME)} is faster)")
     right.set_xlabel("largest error, ULP")
-    left.set_yticks(range(len(rows)), [text for text, _ in rows])
-    for tick, (_, heads) in zip(left.get_yticklabels(), rows, strict=True):
-        tick.set_fontweight("bold" if heads else "normal")
+    left.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    left.set_yticks(range(len(rows)), ["" if heads else text for text, heads in rows])
+    for place, (text, heads) in enumerate(rows):
+        if heads:  # in the panel, whose row is empty there
+            left.text(
+                0,
+                place,
+                text,
+                transform=left.get_yaxis_transform(),
+                va="center",
+                weight="bold",
+                backgroundcolor="white",
+            )
     left.set_ylim(len(rows) - 0.3, -0.7)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)

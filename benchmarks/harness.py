@@ -33,8 +33,9 @@ WORKER = Path(__file__).with_name("worker.py")
 # Bits of the significand, and the exponent e of the smallest normal number, 2**(e-1) (as `frexp` writes it).
 FORMATS = {"float16": (11, -13), "bfloat16": (8, -125), "float32": (24, -125), "float64": (53, -1021)}
 
-# Errors from which an answer is wrong, in ULP: far above what rounding x - max costs the peers (80 in float32).
-WRONG = {"float16": 50, "bfloat16": 50, "float32": 1000, "float64": 1000}
+# Errors from which an answer is wrong, in ULP: above what the peers lose by rounding x - max (80, in 16 bits 45) and by
+# adding up four million terms one by one (3000).
+WRONG = {"float16": 64, "bfloat16": 64, "float32": 2**14, "float64": 2**14}
 
 
 class Refused(Exception):
@@ -64,12 +65,13 @@ def errors(got: Array, part: Part, dtype: str) -> tuple[float, float]:
         error = np.abs(got.astype(exact.dtype) - exact)
     same = (got == exact) | (np.isnan(got) & np.isnan(exact))
     error = np.where(same, 0, np.where(np.isnan(error), np.inf, error))
-    smallest_normal = 2.0 ** (FORMATS[dtype][1] - 1)  # whether results below it are flushed to 0 is not judged
+    smallest_normal = 2.0 ** (FORMATS[dtype][1] - 1)
+    judged = np.where(error < smallest_normal, 0, error)  # results below it may be flushed to 0
 
-    def largest(magnitude: Array | float) -> float:
+    def largest(error: Array, magnitude: Array | float) -> float:
         return float((error / unit_in_the_last_place(np.maximum(np.abs(exact), magnitude), dtype)).max(initial=0))
 
-    return largest(terms), largest(np.maximum(magnitude, smallest_normal))
+    return largest(error, terms), largest(judged, magnitude)
 
 
 def check(answer: list[Array], parts: list[Part], dtype: str) -> float:
@@ -140,10 +142,23 @@ class Reading:
         return statistics.median(self.times) if self.times else math.nan
 
 
+def ratios(peer: Reading, ours: Reading) -> list[float]:
+    """How many times as long as ours the peer takes, round by round; empty if one has no times."""
+    return [theirs / our for theirs, our in zip(peer.times, ours.times, strict=False)]
+
+
 def ratio(peer: Reading, ours: Reading) -> float:
-    """How many times as long as ours the peer takes: the median over the rounds; NaN if one has no times."""
-    ratios = [theirs / our for theirs, our in zip(peer.times, ours.times, strict=False)]
-    return statistics.median(ratios) if ratios else math.nan
+    """The median of `ratios`; NaN if there are none."""
+    return statistics.median(ratios(peer, ours) or [math.nan])
+
+
+def spread(peer: Reading, ours: Reading) -> float:
+    """The upper quartile of `ratios` above the lower one, as a factor; NaN if there are fewer than two."""
+    rounds = ratios(peer, ours)
+    if len(rounds) < 2:
+        return math.nan
+    lower, _, upper = statistics.quantiles(rounds, n=4, method="inclusive")
+    return upper / lower
 
 
 def geometric_mean(values: Iterable[float]) -> float:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cases import Case
-from harness import Reading, geometric_mean, ratio
+from harness import Reading, geometric_mean, ratio, spread
 from peers import OURS, PEERS
 
 Readings = Mapping[str, Reading]
 Results = Sequence[tuple[Case, Readings]]
 OURS_NAME = "softmax"
+UNSTEADY = 1.25  # the spread of the rounds from which a ratio is marked
 TIMES, DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 YARDSTICKS = [name for name, library in PEERS.items() if library.is_yardstick]
 
@@ -26,11 +27,11 @@ def label(name: str) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number to `digits` significant digits, without exponent up to a million; a dash for NaN."""
+    """A number to `digits` significant digits, with an exponent if it is much longer than that; a dash for NaN."""
     if math.isnan(value):
         return DASH
-    if not math.isfinite(value) or abs(value) >= 1e6:
-        return f"{value:.1e}"
+    if abs(value) >= 10 ** (digits + 4):
+        return f"{value:.{digits - 1}e}"
     if value == 0:
         return "0"
     return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
@@ -69,7 +70,8 @@ def table(results: Results) -> str:
         ours = readings[OURS_NAME]
         row = [case.shape_name, number(ours.time * 1e6), number(ours.ulp, 2)]
         for name in peers:
-            row += [number(ratio(readings[name], ours))]
+            mark = "~" if spread(readings[name], ours) > UNSTEADY else ""
+            row += [mark + number(ratio(readings[name], ours))]
             row += [] if name in YARDSTICKS else [number(readings[name].ulp, 2)]
         rows.append(row)
     return grid(rows)
@@ -126,7 +128,12 @@ def document(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
         | {
             "title": case.title,
             "libraries": {
-                name: asdict(reading) | {"time": reading.time, "ratio": ratio(reading, readings[OURS_NAME])}
+                name: asdict(reading)
+                | {
+                    "time": reading.time,
+                    "ratio": ratio(reading, readings[OURS_NAME]),
+                    "spread": spread(reading, readings[OURS_NAME]),
+                }
                 for name, reading in readings.items()
             },
         }

@@ -59,7 +59,8 @@ class Session:
 
     def sample(self, calls: int) -> float:
         """Seconds for one call, the mean over `calls`, after a quarter as many that wake threads and fill caches."""
-        self._time(max(1, calls // 4))
+        if calls > 1:  # a single call is so long that this does not show
+            self._time(max(1, calls // 4))
         return self._time(calls) / calls
 
     def forget(self) -> None:

@@ -58,6 +58,18 @@ class Raising(NumPy):
 class Ending(NumPy):
     def softmax(self, case, logits):
         os._exit(7)
+
+
+class EndingLater(NumPy):
+    """Prepares, calibrates and does the first round."""
+
+    def softmax(self, case, logits):
+        calls = iter([super().softmax(case, logits)] * 3)
+
+        def call():
+            return next(calls)()
+
+        return call
 '''
 
 
@@ -118,14 +130,21 @@ def test_magnitude_and_terms_soften_the_judgement_and_the_report():
 
 def test_results_flushed_to_zero_are_reported_but_not_wrong():
     reported, judged = harness.errors(np.zeros(1, np.float32), Part(np.array([2.0**-130])), "float32")
-    assert reported == judged == 2.0**19
-    assert harness.errors(np.zeros(1, np.float32), Part(np.array([2.0**-149])), "float32") == (1, 1)
+    assert (reported, judged) == (2.0**19, 0)
+    assert harness.errors(np.zeros(1, np.float32), Part(np.array([2.0**-126])), "float32") == (2.0**23, 2.0**23)
 
 
 def test_ratio_is_taken_round_by_round():
     peer, ours = Reading([1.0, 10.0, 100.0]), Reading([1.0, 1.0, 100.0])
     assert harness.ratio(peer, ours) == 1.0  # of [1, 10, 1], where the ratio of the medians is 10
     assert peer.time == 10.0
+
+
+def test_spread_is_a_factor_between_quartiles():
+    ours = Reading([2.0] * 5)
+    assert harness.spread(Reading([2.0, 4.0, 6.0, 8.0, 10.0]), ours) == pytest.approx(8 / 4)
+    assert harness.spread(ours, ours) == 1
+    assert math.isnan(harness.spread(Reading([1.0]), Reading([1.0])))
 
 
 def test_ratio_to_a_library_without_times_is_nan():
@@ -175,6 +194,7 @@ def test_a_right_answer_is_timed_in_every_round(library):
         ("OtherType", "TypeError: returns float64 for float32"),
         ("Raising", "ValueError: no such thing"),
         ("Ending", "its process ended with status 7"),
+        ("EndingLater", "StopIteration"),
     ],
 )
 def test_a_wrong_answer_is_refused_and_not_timed(library, name, reason):
