@@ -4,7 +4,7 @@
 
 Prints tables of how many times as long each peer takes, with the largest error in ULP beside it, and writes the same as
 JSON and as a picture. Libraries that are not installed are left out. All libraries hold a case's arrays at the same
-time: the largest needs some 5 GB of memory.
+time: the largest needs some 6 GB of memory.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def heading(about: dict[str, Any]) -> str:
             f"{libraries[ours].get('isa', 'no native kernels')}",
             f"Logits from N(0, {about['scale']:g}²); {about['rounds']} rounds. {TIMES} is how many times as long as "
             f"{ours} a library takes, ULP its largest error.",
-            f"~ marks ratios that differ by more than a factor of {report.UNSTEADY} between the quartiles of the rounds.",
+            f"~ marks ratios whose quartiles over the rounds are more than a factor of {report.UNSTEADY} apart.",
             *(["The machine was busy when this began: do not rely on the figures."] if _was_busy(about) else []),
             f"Kept spinning after a call, and was waited for: {', '.join(spins) or 'none'}.",
         ]

@@ -97,6 +97,7 @@ def means(results: Results) -> dict[str, dict[str, float]]:
             for name, group in members.items()
         }
         for title, members in groups.items()
+        if members
     }
 
 

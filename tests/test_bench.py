@@ -222,10 +222,12 @@ def test_workers_choose_their_own_blas_kernels(monkeypatch):
     assert environment["OMP_NUM_THREADS"] == "2"
 
 
-def test_the_whole_run_on_small_shapes(tmp_path, capsys):
-    arguments = ["--quick", "--peers=numpy,scipy,copy", "--shapes=40x20", "--rounds=2", f"--results={tmp_path}"]
+def test_the_whole_run_on_small_shapes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(peers.Torch, "modules", ("not_installed",))
+    arguments = ["--quick", "--peers=numpy,scipy,torch,copy", "--shapes=40x20", "--rounds=2", f"--results={tmp_path}"]
     assert bench_softmax.main(arguments) == 0
     printed = capsys.readouterr().out
+    assert "left out: PyTorch" in printed
     for words in ["softmax float32 out=", "logsumexp float32", "cross_entropy float32 with gradient", "geometric mean"]:
         assert words in printed
     document = json.loads((tmp_path / "softmax.json").read_text())
