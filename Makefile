@@ -73,7 +73,7 @@ $(VENV)/.ready: Makefile
 
 build/.wheel: $(SOURCES) | $(VENV)/.ready
 	@rm -rf build/wheel
-	$(WHEEL) -w build/wheel -C build-dir=build/cmake -C cmake.define.SOFTMAX_WERROR=$(WERROR)
+	$(WHEEL) -w build/wheel -C build-dir=build/cmake -C cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=$(WERROR)
 	@touch $@
 
 $(VENV)/.installed: build/.wheel
@@ -88,6 +88,6 @@ $(VENV)/.extra-%: pyproject.toml | $(VENV)/.installed
 build/sanitize/.installed: $(SOURCES) | $(VENV)/.ready
 	@rm -rf build/sanitize/wheel build/sanitize/site
 	CXX=g++ $(WHEEL) -w build/sanitize/wheel -C build-dir=build/sanitize/cmake -C install.strip=false \
-		-C cmake.define.SOFTMAX_SANITIZE=ON -C cmake.define.SOFTMAX_WERROR=ON
+		-C cmake.define.SOFTMAX_SANITIZE=ON -C cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=ON
 	$(PIP) install --no-deps --target build/sanitize/site build/sanitize/wheel/*.whl
 	@touch $@
