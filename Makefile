@@ -66,28 +66,32 @@ clean: ## remove everything that the other targets made
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.ready: Makefile
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --upgrade pip
-	$(PIP) install $(BUILD_TOOLS)
+	@echo "== set up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade pip
+	@$(PIP) install $(BUILD_TOOLS)
 	@touch $@
 
 build/.wheel: $(SOURCES) | $(VENV)/.ready
+	@echo "== build the wheel"
 	@rm -rf build/wheel
-	$(WHEEL) -w build/wheel -C build-dir=build/cmake -C cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=$(WERROR)
+	@$(WHEEL) -w build/wheel -C build-dir=build/cmake -C cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=$(WERROR)
 	@touch $@
 
 $(VENV)/.installed: build/.wheel
-	$(PIP) install --force-reinstall --no-deps build/wheel/*.whl
+	@$(PIP) install --force-reinstall --no-deps build/wheel/*.whl
 	@touch $@
 
 # What an extra needs, once for each pyproject.toml; the wheel itself is installed above.
 $(VENV)/.extra-%: pyproject.toml | $(VENV)/.installed
-	$(PIP) install "$$(echo build/wheel/*.whl)[$*]" $(if $(filter bench,$*),"$(BENCH_TORCH)")
+	@echo "== install what softmax[$*] needs"
+	@$(PIP) install "$$(echo build/wheel/*.whl)[$*]" $(if $(filter bench,$*),"$(BENCH_TORCH)")
 	@touch $@
 
 build/sanitize/.installed: $(SOURCES) | $(VENV)/.ready
+	@echo "== build with sanitizers"
 	@rm -rf build/sanitize/wheel build/sanitize/site
-	CXX=g++ $(WHEEL) -w build/sanitize/wheel -C build-dir=build/sanitize/cmake -C install.strip=false \
+	@CXX=g++ $(WHEEL) -w build/sanitize/wheel -C build-dir=build/sanitize/cmake -C install.strip=false \
 		-C cmake.define.SOFTMAX_SANITIZE=ON -C cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=ON
-	$(PIP) install --no-deps --target build/sanitize/site build/sanitize/wheel/*.whl
+	@$(PIP) install --no-deps --target build/sanitize/site build/sanitize/wheel/*.whl
 	@touch $@
