@@ -50,9 +50,12 @@ docs-check: $(VENV)/.extra-test ## run every example of README.md, docs/ and the
 	$(PYTEST) tests/test_docs.py $(ARGS)
 
 sanitize: $(VENV)/.extra-test build/sanitize/.installed ## run the tests under AddressSanitizer and UBSan (Linux, GCC)
+	@rm -f build/sanitize/report.*
 	LD_PRELOAD="$(foreach lib,libasan.so libubsan.so libstdc++.so.6,$$(g++ -print-file-name=$(lib)))" \
-	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/build/sanitize/site $(PYTEST) -n $(JOBS) $(ARGS)
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(CURDIR)/build/sanitize/report \
+	UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/build/sanitize/site \
+	$(PYTEST) --capture=sys -n $(JOBS) $(ARGS); \
+	status=$$?; cat build/sanitize/report.* 2> /dev/null && exit 1; exit $$status
 
 bench: $(VENV)/.extra-bench ## compare speed and accuracy with SciPy, PyTorch, ONNX Runtime and JAX
 	$(BIN)/python benchmarks/bench_softmax.py $(ARGS)
