@@ -1,5 +1,5 @@
-# `make` alone lists the targets. Each sets up what it needs in .venv and build/, does nothing twice, and builds the wheel
-# again only when its sources have changed. Everything that runs, runs the installed wheel, never the source tree.
+# `make` alone lists the targets. Each sets up what it needs in .venv and build/, does nothing twice, and builds the
+# wheel again only when its sources have changed. What runs is the installed wheel, never the source tree.
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -14,8 +14,8 @@ BENCH_TORCH ?= torch
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -q --disable-pip-version-check
-# The wheel is built in .venv itself, so that the compiler runs only for the files that changed. `make dist` builds it once
-# more in isolation, from what pyproject.toml asks for.
+# The wheel is built in .venv itself, so that the compiler runs only for the files that changed. `make dist` builds it
+# once more in isolation, from what pyproject.toml asks for.
 BUILD_TOOLS := "scikit-build-core>=0.10" "numpy>=2.0" "cmake>=3.18" ninja build
 WHEEL := $(PIP) wheel . --no-deps --no-build-isolation
 NATIVE := $(shell find src/native -name '*.[ch]pp')
@@ -30,7 +30,8 @@ help: ## list the targets
 
 demo: $(VENV)/.extra-cli ## train on handwritten digits, predict and explain; files land in demo/
 	@mkdir -p demo
-	cd demo && $(CURDIR)/$(BIN)/softmax demo
+	@cd demo && $(CURDIR)/$(BIN)/softmax demo
+	@echo "== the files are in demo/, the command is $(BIN)/softmax"
 
 test: $(VENV)/.extra-test ## run the tests, the docstrings' examples and the documentation
 	$(PYTEST) -n $(JOBS) $(ARGS)

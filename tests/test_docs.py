@@ -4,8 +4,8 @@ In a Markdown file all blocks run in order, in one new folder and one Python ses
 
 - ```python with >>> is a doctest; without, it is a program that has to run through.
 - ```console holds lines "$ command", each followed by what it prints on a terminal 100 columns wide, standard error
-  included. Nothing is compared where nothing is shown; "..." stands for anything. A command may fail only if "$ echo $?"
-  follows.
+  included. Nothing is compared where nothing is shown; "..." stands for anything. A command may fail only if it is
+  followed by "$ echo $?".
 
 Not run: commands that install or build (SETUP), and a block right after the line <!-- not run: REASON -->.
 """

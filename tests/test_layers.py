@@ -19,6 +19,7 @@ LAYERS = [
     "report plot",
     "learn",
     "solvers",
+    "network",
     "softmax",
     "explanation ensemble",
     "calibration metrics decisions",
