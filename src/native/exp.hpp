@@ -46,7 +46,7 @@ struct Float<double> {
 
 constexpr double log2_e = 0x1.71547652b82fep+0;
 constexpr DD ln_2 = {0x1.62e42fefa39efp-1, 0x1.abc9e3b39803fp-56};
-constexpr double largest_unshifted = 0x1p11;  // of |m / T|
+constexpr double largest_unshifted = 0x1p11;                                    // of |m / T|
 constexpr double smallest_temperature = 0x1p-60, largest_temperature = 0x1p60;  // that the constants below carry
 
 // 1 / T and T ln 2 as high + low, and log2(e) / T: what a temperature brings to the reduction.
@@ -75,12 +75,15 @@ struct Reduction {
 
     template <class T>
     Reduction(const V& maximum, const Temperature<T>& t)
-        : Reduction(maximum, splat<S>(t.log2e_t), splat<S>(t.ln2t_high), splat<S>(t.ln2t_low),
-                    splat<S>(t.inverse_high), splat<S>(t.inverse_low), Float<T>()) {}
+        : Reduction(maximum, splat<S>(t.log2e_t), splat<S>(t.ln2t_high), splat<S>(t.ln2t_low), splat<S>(t.inverse_high),
+                    splat<S>(t.inverse_low), Float<T>()) {}
 
     template <class T>
     Reduction(const V& maximum, V log2e_t, V ln2t_high, V ln2t_low, V inverse_high, V inverse_low, Float<T>)
-        : log2e_t(log2e_t), ln2t_high(ln2t_high), ln2t_low(ln2t_low), inverse_high(inverse_high),
+        : log2e_t(log2e_t),
+          ln2t_high(ln2t_high),
+          ln2t_low(ln2t_low),
+          inverse_high(inverse_high),
           inverse_low(inverse_low) {
         const V scaled = maximum * inverse_high, limit = splat<S>(T(largest_unshifted));
         const V inside = scaled > limit ? maximum : splat<S>(T(0));
@@ -133,7 +136,8 @@ SOFTMAX_INLINE Exponential<S> exponential(const typename S::V& entries, const Re
     V r_error = fma(minus_n, row.ln2t_low, V(first - r));
     if constexpr (Tempered) {
         const V quotient = r * row.inverse_high;
-        r_error = mul_add(r_error, row.inverse_high, mul_add(r, row.inverse_low, fma(r, row.inverse_high, V(-quotient))));
+        r_error =
+            mul_add(r_error, row.inverse_high, mul_add(r, row.inverse_low, fma(r, row.inverse_high, V(-quotient))));
         r = quotient;
     }
     const Pair<V> minus_one = expm1<T, S>(r, r_error);

@@ -96,9 +96,9 @@ struct Loops {
         const auto x = o.batch<T>(0, 0), maximum = o.batch<T>(1), out = o.batch<T>(3, 1);
         const auto rest = o.batch<double>(2);
         o.for_each([&](ptrdiff_t i, int threads) {
-            (Log ? partition_log_softmax_row<S, T> : partition_softmax_row<S, T>)(
-                row_of(x, (const Batch<char>*)nullptr, i, o.n()), maximum.value(i), rest.value(i), out_of(out, i),
-                threads);
+            (Log ? partition_log_softmax_row<S, T>
+                 : partition_softmax_row<S, T>)(row_of(x, (const Batch<char>*)nullptr, i, o.n()), maximum.value(i),
+                                                rest.value(i), out_of(out, i), threads);
         });
     }
     static void partition_softmax(const Operands& o) { under_partition<false>(o); }

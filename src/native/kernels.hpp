@@ -6,18 +6,18 @@
 
 #include <cstddef>
 
-#define SOFTMAX_KERNELS(KERNEL)                                         \
-    KERNEL(softmax, "(n),()->(n)", "TdT")                               \
-    KERNEL(softmax_where, "(n),(),(n)->(n)", "Td?T")                    \
-    KERNEL(log_softmax, "(n),()->(n)", "TdT")                           \
-    KERNEL(log_softmax_where, "(n),(),(n)->(n)", "Td?T")                \
-    KERNEL(logsumexp, "(n)->()", "TT")                                  \
-    KERNEL(logsumexp_where, "(n),(n)->()", "T?T")                       \
-    KERNEL(partition, "(n)->(),()", "TTd")                              \
-    KERNEL(partition_where, "(n),(n)->(),()", "T?Td")                   \
-    KERNEL(partition_softmax, "(n),(),()->(n)", "TTdT")                 \
-    KERNEL(partition_log_softmax, "(n),(),()->(n)", "TTdT")             \
-    KERNEL(cross_entropy, "(n),(),()->()", "Tqdd")                      \
+#define SOFTMAX_KERNELS(KERNEL)                             \
+    KERNEL(softmax, "(n),()->(n)", "TdT")                   \
+    KERNEL(softmax_where, "(n),(),(n)->(n)", "Td?T")        \
+    KERNEL(log_softmax, "(n),()->(n)", "TdT")               \
+    KERNEL(log_softmax_where, "(n),(),(n)->(n)", "Td?T")    \
+    KERNEL(logsumexp, "(n)->()", "TT")                      \
+    KERNEL(logsumexp_where, "(n),(n)->()", "T?T")           \
+    KERNEL(partition, "(n)->(),()", "TTd")                  \
+    KERNEL(partition_where, "(n),(n)->(),()", "T?Td")       \
+    KERNEL(partition_softmax, "(n),(),()->(n)", "TTdT")     \
+    KERNEL(partition_log_softmax, "(n),(),()->(n)", "TTdT") \
+    KERNEL(cross_entropy, "(n),(),()->()", "Tqdd")          \
     KERNEL(cross_entropy_gradient, "(n),(),()->(),(n)", "TqddT")
 
 namespace softmax {
@@ -37,8 +37,8 @@ struct KernelTable {
     Loop float32[kernel_count], float64[kernel_count];
 };
 
-#define SOFTMAX_TABLE(isa) \
-    namespace isa {        \
+#define SOFTMAX_TABLE(isa)          \
+    namespace isa {                 \
     extern const KernelTable table; \
     }
 SOFTMAX_TABLE(baseline)

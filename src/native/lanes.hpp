@@ -151,7 +151,7 @@ struct Temperatures {
         return {maximum, log2e_t, ln2t_high, ln2t_low, inverse_high, inverse_low, Float<T>()};
     }
 
-  private:
+private:
     void set(const Temperature<T>& t) {
         log2e_t = splat<S>(t.log2e_t);
         ln2t_high = splat<S>(t.ln2t_high);
@@ -159,7 +159,7 @@ struct Temperatures {
         inverse_high = splat<S>(t.inverse_high);
         inverse_low = splat<S>(t.inverse_low);
     }
-    static void gather(V& to, const Temperature<T> (&each)[S::lanes], T Temperature<T>::*member) {
+    static void gather(V& to, const Temperature<T> (&each)[S::lanes], T Temperature<T>::* member) {
         T values[S::lanes];
         for (int lane = 0; lane < S::lanes; ++lane) values[lane] = each[lane].*member;
         to = load<S>(values);
@@ -172,7 +172,7 @@ inline const Batch<double> no_temperature = {reinterpret_cast<char*>(&one), 0, 0
 // The rows of special lanes, done by `general(row, lane, out)` before the tile is overwritten, put back at the end.
 template <class T>
 class Rescued {
-  public:
+public:
     template <class General>
     Rescued(Tile<T>& tile, unsigned special, const General& general) : tile(tile), special(special) {
         if (special == 0) return;
@@ -190,7 +190,7 @@ class Rescued {
         });
     }
 
-  private:
+private:
     Tile<T>& tile;
     unsigned special;
     std::unique_ptr<T[]> rows;

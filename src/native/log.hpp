@@ -27,7 +27,8 @@ SOFTMAX_INLINE Pair<typename S::V> log1p(const Pair<typename S::V>& a) {
     const V y = mul_add(count, constant(ln_2.high), fraction);
 
     // e^-y - 1 with n = -exponent at hand: |n ln 2 - (-y)| stays within 0.3475 as y is close to log(1 + a)
-    const V ln2_high = constant(ln_2.high), ln2_low = constant(T(ln_2.high) == ln_2.high ? ln_2.low : ln_2.high - T(ln_2.high));
+    const V ln2_high = constant(ln_2.high),
+            ln2_low = constant(T(ln_2.high) == ln_2.high ? ln_2.low : ln_2.high - T(ln_2.high));
     const V first = fma(count, ln2_high, V(-y)), r = fma(count, ln2_low, first);
     const V r_error = fma(count, ln2_low, V(first - r));
     const Pair<V> reduced = expm1<T, S>(r, r_error);
@@ -36,7 +37,8 @@ SOFTMAX_INLINE Pair<typename S::V> log1p(const Pair<typename S::V>& a) {
     const Pair<V> sum = two_sum(a.high, e.high);
     const V product = a.high * e.high, product_error = fma(a.high, e.high, V(-product));
     const Pair<V> difference = two_sum(sum.high, product);
-    const V small = (sum.low + difference.low) + (product_error + ((a.low + e.low) + (a.low * e.high + a.high * e.low)));
+    const V small =
+        (sum.low + difference.low) + (product_error + ((a.low + e.low) + (a.low * e.high + a.high * e.low)));
     const V d = difference.high + small;
     const V rest = mul_add(d, mul_add(d, mul_add(d, constant(-0.25), constant(1.0 / 3)), constant(-0.5)), one);
     return fast_two_sum(y, V(d * rest));

@@ -55,19 +55,20 @@ void partition_row(const Row<T>& x, T* maximum, double* rest, int threads) {
 
 // (x - m) / T - log_sum. A quotient carries its error: what x - m dropped, and what the product did.
 template <bool Tempered, class T, class S>
-SOFTMAX_INLINE typename S::V log_entry(const typename S::V& x, const typename S::V& maximum, const typename S::V& log_sum,
-                                       const typename S::V& inverse_high, const typename S::V& inverse_low) {
+SOFTMAX_INLINE typename S::V log_entry(const typename S::V& x, const typename S::V& maximum,
+                                       const typename S::V& log_sum, const typename S::V& inverse_high,
+                                       const typename S::V& inverse_low) {
     using V = typename S::V;
     const Pair<V> d = two_sum(x, V(-maximum));
     if constexpr (!Tempered) return d.high - log_sum;
     const V q = d.high * inverse_high;
-    const V q_error =
-        mul_add(d.high, inverse_low, mul_add(d.low, inverse_high, fma(d.high, inverse_high, V(-q))));
+    const V q_error = mul_add(d.high, inverse_low, mul_add(d.low, inverse_high, fma(d.high, inverse_high, V(-q))));
     return q < splat<S>(std::numeric_limits<T>::lowest()) ? q : (q - log_sum) + q_error;
 }
 
 template <class S, bool Tempered, class T>
-void log_softmax_ordinary(const Row<T>& x, T maximum, double temperature, T log_sum, const OutRow<T>& out, int threads) {
+void log_softmax_ordinary(const Row<T>& x, T maximum, double temperature, T log_sum, const OutRow<T>& out,
+                          int threads) {
     using V = typename S::V;
     const Temperature<T> t = temperature_constants<T>(temperature);
     const V m = splat<S>(maximum), l = splat<S>(log_sum);

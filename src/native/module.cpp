@@ -13,8 +13,8 @@
 
 namespace {
 
-using softmax::KernelTable;
 using softmax::kernel_count;
+using softmax::KernelTable;
 
 struct Choice {
     const KernelTable* table;

@@ -42,7 +42,7 @@ struct Job {
 };
 
 class Pool {
-  public:
+public:
     void run(Job& job) {
         {
             std::lock_guard<std::mutex> lock(mutex);
@@ -57,7 +57,7 @@ class Pool {
         done.wait(lock, [&] { return job.active == 0; });
     }
 
-  private:
+private:
     std::mutex mutex;
     std::condition_variable wake, done;
     std::vector<Job*> jobs;       // that workers may join

@@ -10,7 +10,7 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-constexpr int accumulators = 4;            // independent chains, to cover the latency of an addition
+constexpr int accumulators = 4;                // independent chains, to cover the latency of an addition
 constexpr std::ptrdiff_t block_length = 4096;  // entries; two blocks of doubles stay in the second-level cache
 
 // Calls body(accumulator, index, count) for the vectors of n entries; count < lanes only in the last call.

@@ -19,14 +19,13 @@ void for_blocks(ptrdiff_t n, int threads, const Body& body) {
         const Body& body;
         ptrdiff_t n;
     } context = {body, n};
-    parallel_for(
-        (n + block_length - 1) / block_length, threads,
-        [](void* data, ptrdiff_t block) {
-            const Context& c = *static_cast<Context*>(data);
-            const ptrdiff_t first = block * block_length, left = c.n - first;
-            c.body(first, left < block_length ? left : block_length, block);
-        },
-        &context);
+    parallel_for((n + block_length - 1) / block_length, threads,
+                 [](void* data, ptrdiff_t block) {
+                     const Context& c = *static_cast<Context*>(data);
+                     const ptrdiff_t first = block * block_length, left = c.n - first;
+                     c.body(first, left < block_length ? left : block_length, block);
+                 },
+                 &context);
 }
 
 // One row of the input. A masked-out entry reads as -inf.
@@ -37,7 +36,7 @@ struct Row {
     const char* mask;  // of bool, or nullptr
     ptrdiff_t mask_stride;
     ptrdiff_t n;
-    T shift = 0;       // x is read as (x - shift) 2^exponent: for temperatures outside the range of T
+    T shift = 0;  // x is read as (x - shift) 2^exponent: for temperatures outside the range of T
     int exponent = 0;
 
     bool direct() const { return stride == ptrdiff_t(sizeof(T)) && mask == nullptr && exponent == 0; }
@@ -80,8 +79,8 @@ template <class T>
 struct Summary {
     Kind kind;
     T maximum;
-    T threshold;        // winners: entries >= threshold
-    double winners;     // how many
+    T threshold;     // winners: entries >= threshold
+    double winners;  // how many
 };
 
 template <class S, class T>
@@ -153,14 +152,13 @@ void for_rows(ptrdiff_t rows, ptrdiff_t k, const Body& body) {
         const Body& body;
         ptrdiff_t rows, chunk;
     } context = {body, rows, k >= task ? 1 : task / (k > 0 ? k : 1)};
-    parallel_for(
-        (rows + context.chunk - 1) / context.chunk, threads,
-        [](void* data, ptrdiff_t index) {
-            const Context& c = *static_cast<Context*>(data);
-            const ptrdiff_t first = index * c.chunk, left = c.rows - first;
-            for (ptrdiff_t row = first; row < first + (left < c.chunk ? left : c.chunk); ++row) c.body(row, 1);
-        },
-        &context);
+    parallel_for((rows + context.chunk - 1) / context.chunk, threads,
+                 [](void* data, ptrdiff_t index) {
+                     const Context& c = *static_cast<Context*>(data);
+                     const ptrdiff_t first = index * c.chunk, left = c.rows - first;
+                     for (ptrdiff_t row = first; row < first + (left < c.chunk ? left : c.chunk); ++row) c.body(row, 1);
+                 },
+                 &context);
 }
 
 }  // namespace softmax::SOFTMAX_ISA

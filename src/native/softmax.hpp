@@ -21,8 +21,8 @@ Sum sum_row(const Row<T>& x, const Reduction<S>& row, T maximum, const OutRow<T>
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
         T buffer[block_length];
         T* exponentials = out != nullptr && out->direct() ? out->at(first) : nullptr;
-        sums[block] = sum_exponentials<S, Others, Tempered>(x.block(first, count, buffer), count, row, maximum,
-                                                            exponentials);
+        sums[block] =
+            sum_exponentials<S, Others, Tempered>(x.block(first, count, buffer), count, row, maximum, exponentials);
     });
     for (ptrdiff_t block = 1; block < blocks; ++block) {
         sums[0].total = add(sums[0].total, sums[block].total);

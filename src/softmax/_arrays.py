@@ -19,9 +19,9 @@ _NATIVE = (_FLOAT32, _FLOAT64)
 
 
 def compute_dtype(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
-    """The dtype that `dtype` is computed in: float32, float64, or longdouble (the reference). TypeError for the rest."""
+    """The dtype to compute in: float32, float64, or longdouble (by the reference). TypeError for what is not real."""
     if dtype in _NATIVE:
-        return dtype.newbyteorder("=")
+        return _FLOAT32 if dtype.itemsize == 4 else _FLOAT64
     if dtype.kind in "biu":
         return _FLOAT64
     if dtype == np.float16 or dtype.name == "bfloat16":
@@ -31,7 +31,7 @@ def compute_dtype(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
     raise TypeError(f"{name} must hold real numbers, got dtype {dtype}")
 
 
-def result_dtype(x: Array, dtype: DTypeLike, name: str = "x") -> tuple[np.dtype[Any], np.dtype[Any]]:
+def result_dtype(x: Array, dtype: DTypeLike | None, name: str = "x") -> tuple[np.dtype[Any], np.dtype[Any]]:
     """(dtype to compute in, dtype of the result): the wider of x's and the one asked for, rounded to it once."""
     compute = compute_dtype(x.dtype, name)
     if dtype is None:
@@ -44,7 +44,7 @@ def result_dtype(x: Array, dtype: DTypeLike, name: str = "x") -> tuple[np.dtype[
 
 def as_array(x: ArrayLike, where: ArrayLike | None) -> tuple[Array, Array | None]:
     """x as an array, and where as a boolean array of its shape; a masked array's mask counts as `where`."""
-    mask = ~np.ma.getmaskarray(x) if isinstance(x, np.ma.MaskedArray) else None  # type: ignore[no-untyped-call]
+    mask = ~np.ma.getmaskarray(x) if isinstance(x, np.ma.MaskedArray) else None
     x = np.asarray(x)
     if where is None:
         return x, mask
@@ -81,7 +81,7 @@ def as_temperature(temperature: ArrayLike, axes: tuple[int, ...]) -> Array:
     inside = tuple(a for a in axes if t.ndim >= -a)
     if any(t.shape[a] != 1 for a in inside):
         raise ValueError(f"temperature must have length 1 along axis {', '.join(map(str, axes))}, got shape {t.shape}")
-    return t.astype(_FLOAT64).squeeze(inside)
+    return np.asarray(t.astype(_FLOAT64).squeeze(inside))
 
 
 def merge(x: Array, axes: tuple[int, ...]) -> Array:
@@ -114,7 +114,7 @@ def along_axis(
     axis: Axis,
     temperature: ArrayLike,
     where: ArrayLike | None,
-    dtype: DTypeLike,
+    dtype: DTypeLike | None,
     out: Array | None,
 ) -> Array:
     """A function of the softmax family, one kernel call: `plain(x, temperature)` or `masked(x, temperature, where)`."""

@@ -1,8 +1,9 @@
 """The softmax family and the pair (maximum, sum) that it needs of a slice.
 
-Error bounds are against the exact value for the input as given, in units in the last place (ulp) of the result's dtype:
-2 ulp for softmax and log_softmax at any temperature, one subnormal step below the normal range; 1 ulp of
-max(abs(maximum), abs(log(sum)), abs(result)) for logsumexp. float16 and bfloat16 are computed in float32 and rounded once.
+Error bounds are against the exact value for the input as given, in units in the last place (ulp) of the result's
+dtype: 2 ulp for softmax and log_softmax at any temperature, one subnormal step below the normal range; 1 ulp of
+max(abs(maximum), abs(log(sum)), abs(result)) for logsumexp. float16 and bfloat16 are computed in float32 and rounded
+once.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def softmax(
     *,
     temperature: ArrayLike = 1.0,
     where: ArrayLike | None = None,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     out: Array | None = None,
 ) -> Array:
     """Turn scores into probabilities: ``exp(x / temperature)`` divided by its sum along `axis`.
@@ -85,7 +86,7 @@ def log_softmax(
     *,
     temperature: ArrayLike = 1.0,
     where: ArrayLike | None = None,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     out: Array | None = None,
 ) -> Array:
     """Logarithm of `softmax`, computed without leaving the logarithm; parameters as there.
@@ -229,8 +230,10 @@ class Partition:
             raise TypeError(f"axis must be one int for a Partition, got {axis!r}")
         x = x.astype(compute, copy=False)
         if where is None:
-            return cls(*_native.partition(x, axes=[axes, (), ()]), axis)
-        return cls(*_native.partition_where(x, where, axes=[axes, axes, (), ()]), axis)
+            maximum, others = _native.partition(x, axes=[axes, (), ()])
+        else:
+            maximum, others = _native.partition_where(x, where, axes=[axes, axes, (), ()])
+        return cls(maximum, others, axis)
 
     @classmethod
     def empty(cls, shape: tuple[int, ...] = (), dtype: DTypeLike = np.float64, axis: int = -1) -> Partition:

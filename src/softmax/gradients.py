@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .losses import cross_entropy, cross_entropy_value_and_grad
-
 __all__ = ["value_and_grad"]
 
-_VALUE_AND_GRAD: dict[Callable[..., Any], Callable[..., tuple[Any, Any]]] = {
-    cross_entropy: cross_entropy_value_and_grad,
-}
+Function = Callable[..., Any]
+ValueAndGrad = Callable[..., tuple[Any, Any]]
+
+_VALUE_AND_GRAD: dict[Function, ValueAndGrad] = {}
 
 
-def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
+def value_and_grad_of(function: Function) -> Callable[[ValueAndGrad], ValueAndGrad]:
+    """Decorates the rule that computes (value, gradient) of `function` in one pass."""
+
+    def enter(rule: ValueAndGrad) -> ValueAndGrad:
+        _VALUE_AND_GRAD[function] = rule
+        return rule
+
+    return enter
+
+
+def value_and_grad(function: Function) -> ValueAndGrad:
     """The function that returns (loss, gradient by the logits), computed in one pass.
 
     Parameters
@@ -35,6 +44,7 @@ def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[Any, Any
 
     Examples
     --------
+    >>> from softmax import cross_entropy
     >>> loss, dlogits = value_and_grad(cross_entropy)([2.0, 0.5, -1.0], 0)
     >>> print(loss)
     0.24131129665715706

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from . import _native, reference
 from ._arrays import Array, negative_axes, result_dtype
+from .gradients import value_and_grad_of
 
 __all__ = ["cross_entropy"]
 
@@ -67,7 +68,8 @@ def cross_entropy(
     return _cross_entropy(logits, targets, axis, class_weight, sample_weight, ignore_index, reduction, False)[0]
 
 
-def cross_entropy_value_and_grad(
+@value_and_grad_of(cross_entropy)
+def _cross_entropy_value_and_grad(
     logits: ArrayLike,
     targets: ArrayLike,
     axis: int = -1,
@@ -129,9 +131,7 @@ def _rows(logits: Array, targets: Array, weights: Array, axis: int, gradient: bo
     targets = targets.astype(np.int64, copy=False)
     if not gradient:
         return np.asarray(_native.cross_entropy(logits, targets, weights, axis=axis)), None
-    losses, slope = _native.cross_entropy_gradient(
-        logits, targets, weights, axes=[(axis,), (), (), (), (axis,)]
-    )
+    losses, slope = _native.cross_entropy_gradient(logits, targets, weights, axes=[(axis,), (), (), (), (axis,)])
     return np.asarray(losses), slope
 
 
@@ -171,5 +171,5 @@ def _row_weights(
             raise ValueError(f"class_weight must have shape ({classes},), got {by_class.shape}")
         weights = weights * by_class[np.where((targets >= 0) & (targets < classes), targets, 0)]
     if not (weights >= 0).all() or np.isinf(weights).any():
-        raise ValueError("sample_weight and class_weight must be finite and >= 0, got a negative, infinite or NaN weight")
+        raise ValueError("sample_weight and class_weight must be finite and >= 0, got a negative, infinite or NaN one")
     return weights if ignore_index is None else np.where(targets == ignore_index, 0.0, weights)

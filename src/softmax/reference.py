@@ -69,9 +69,7 @@ def log_softmax(
     return np.asarray(scores - np.where(log_total == -np.inf, 0, log_total))
 
 
-def logsumexp(
-    x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None, keepdims: bool = False
-) -> NDArray[Any]:
+def logsumexp(x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None, keepdims: bool = False) -> NDArray[Any]:
     """log(sum(exp(x))) along `axis`; -inf for a slice with nothing left.
 
     >>> float(logsumexp([1000.0, 1000.0]))
