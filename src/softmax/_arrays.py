@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -88,7 +89,8 @@ def merge(x: Array, axes: tuple[int, ...]) -> Array:
     """x with `axes` moved to the end and made one. A view where the memory allows it."""
     rest = tuple(a for a in range(-x.ndim, 0) if a not in axes)
     moved = x.transpose([a + x.ndim for a in rest + axes])
-    return moved.reshape(*moved.shape[: len(rest)], int(np.prod(moved.shape[len(rest) :], dtype=np.intp)))
+    length = math.prod(moved.shape[len(rest) :])
+    return np.asarray(moved.reshape(*moved.shape[: len(rest)], length))
 
 
 def split(y: Array, axes: tuple[int, ...], lengths: tuple[int, ...]) -> Array:
