@@ -123,8 +123,9 @@ struct Exponential {
     typename S::V value, error;
 };
 
-// value + error is within 0.2 ulp of the exact exponential, value itself within 0.7 ulp (T = 1).
-template <bool Tempered, class T, class S>
+// value is within 1.1 ulp of the exact exponential, value + error within 0.4 ulp, and within 0.2 ulp where Fine also
+// carries the rounding of e^r - 1.
+template <bool Tempered, bool Fine, class T, class S>
 SOFTMAX_INLINE Exponential<S> exponential(const typename S::V& entries, const Reduction<S>& row) {
     using V = typename S::V;
     using I = typename S::I;
@@ -140,11 +141,12 @@ SOFTMAX_INLINE Exponential<S> exponential(const typename S::V& entries, const Re
             mul_add(r_error, row.inverse_high, mul_add(r, row.inverse_low, fma(r, row.inverse_high, V(-quotient))));
         r = quotient;
     }
-    const Pair<V> minus_one = expm1<T, S>(r, r_error);
-    const V value = minus_one.high + T(1);
-    const V value_error = (minus_one.high - (value - T(1))) + minus_one.low;
     const V power = bit_cast<V>(I(bit_cast<I>(rounded) << Float<T>::fraction_bits));
-    return {value * power, value_error * power};
+    const Pair<V> minus_one = expm1<T, S>(r, r_error);
+    const V value = fma(minus_one.high, power, power);
+    const V error = fma(minus_one.high, power, V(power - value));
+    if constexpr (!Fine) return {value, error};
+    return {value, mul_add(minus_one.low, power, error)};
 }
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -228,7 +228,7 @@ Pair<typename Simd<T>::V> sum_columns(Tile<T>& tile, const Reduction<Simd<T>>& r
     maxima = zero;
     for (ptrdiff_t j = 0; j < tile.n; ++j) {
         const auto v = tile.column[j];
-        Exponential<S> e = exponential<Tempered, T>(v, row);
+        Exponential<S> e = exponential<Tempered, needs_fine<Others, Tempered>, T>(v, row);
         if constexpr (Keep) tile.column[j] = e.value;
         if constexpr (Others) {
             e.value = v == maximum ? zero : e.value;
@@ -249,7 +249,7 @@ Pair<typename Simd<T>::V> others_columns(Tile<T>& tile, const Reduction<Simd<T>>
     using V = typename Simd<T>::V;
     V maxima;
     const Pair<V> sum = sum_columns<true, Tempered, Keep>(tile, row, maximum, maxima);
-    const Exponential<Simd<T>> top = exponential<Tempered, T>(maximum, row);
+    const Exponential<Simd<T>> top = exponential<Tempered, true, T>(maximum, row);
     return add(divide(sum, Pair<V>{top.value, top.error}), V(maxima - T(1)));
 }
 
@@ -379,7 +379,7 @@ void cross_entropy_lanes(const Batch<T>& x, const Batch<std::int64_t>& targets, 
                 weights.value(tile.first + lane) * (double(log_high[lane]) + (double(log_low[lane]) + distance));
         }
         if (gradient == nullptr) return;
-        const Exponential<S> top = exponential<false, T>(tops.maximum, row);
+        const Exponential<S> top = exponential<false, true, T>(tops.maximum, row);
         const Pair<V> all = add(others, splat<S>(T(1))), weight = {load<S>(weight_high), load<S>(weight_low)};
         scale_columns(tile, divide(weight, multiply(Pair<V>{top.value, top.error}, all)));
         T hit[S::lanes];  // of a target that is the maximum: minus the share of the others

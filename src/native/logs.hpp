@@ -15,7 +15,7 @@ namespace softmax::SOFTMAX_ISA {
 template <class T>
 DD exponential_of_maximum(T maximum, const Temperature<T>& temperature) {
     const Reduction<Scalar<T>> row(maximum, temperature);
-    const auto e = exponential<true, T>(maximum, row);
+    const auto e = exponential<true, true, T>(maximum, row);
     return two_sum(double(e.value), double(e.error));
 }
 

@@ -120,21 +120,31 @@ constexpr T starting_sum() {
     return Others ? T(0) : T(Float<T>::guard == 64 ? 0x1p65 : 0x1p129);
 }
 
+// Where the sum needs more than 0.4 ulp: under a logarithm, and to stay within 2 ulp beside the roundings that a
+// temperature or the lack of a fused multiply-add bring.
+template <bool Others, bool Tempered>
+#if defined(SOFTMAX_EMULATED_FMA)
+constexpr bool needs_fine = true;
+#else
+constexpr bool needs_fine = Others || Tempered;
+#endif
+
 // Exponentials of a block: their sum and, where `exponentials` is given, each of them.
 //
 // Others: leave the maxima themselves out and count them. log(sum) is then log1p of what is left, exact also where the
 // maximum holds all the weight but 1e-30. Without it the accumulators begin at a power of two above any term, so that
 // the shorter compensated addition is valid; what it drops is below 2^-40 of the row's maximum.
 template <class S, bool Others, bool Tempered, class T>
-Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row, T maximum, T* exponentials) {
+Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row_reduction, T maximum, T* exponentials) {
     using V = typename S::V;
     constexpr T above = starting_sum<T, Others>();
+    const Reduction<S> row = row_reduction;  // out of reach of the stores below
     Compensated<S> sums[accumulators];
     typename S::I counts = {};
     for (auto& sum : sums) sum = {splat<S>(above), splat<S>(T(0))};
     for_vectors<S>(n, [&](int a, std::ptrdiff_t i, int count) {
         const V v = load_part<S>(x + i, count, T(-__builtin_inf()));
-        Exponential<S> e = exponential<Tempered, T>(v, row);
+        Exponential<S> e = exponential<Tempered, needs_fine<Others, Tempered>, T>(v, row);
         if (exponentials != nullptr) store_first<S>(exponentials + i, e.value, count);
         if constexpr (Others) {
             const V zero = splat<S>(T(0));

@@ -43,7 +43,7 @@ void scale_row(const Row<T>& x, const Reduction<S>& row, DD factor, const OutRow
             const T* entries = x.block(first, count, buffer);
             for_vectors<S>(count, [&](int, ptrdiff_t i, int lanes) {
                 const auto v = load_part<S>(entries + i, lanes, T(-INFINITY));
-                store_first<S>(values + i, exponential<Tempered, T>(v, row).value, lanes);
+                store_first<S>(values + i, exponential<Tempered, false, T>(v, row).value, lanes);
             });
         }
         for_vectors<S>(count, [&](int, ptrdiff_t i, int lanes) {
