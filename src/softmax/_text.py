@@ -57,6 +57,17 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
+def listing(names: Iterable[str], most: int = 6) -> str:
+    """The first names, and how many more there are.
+
+    >>> listing("abcdefgh"), listing("abc")
+    ('a, b, c, d, e, f and 2 more', 'a, b, c')
+    """
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def _pad(cell: str, width: int, to_left: bool) -> str:
     space = " " * (width - display_width(cell))
     return cell + space if to_left else space + cell

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from .console import Problem, Status, complain
 
@@ -21,6 +22,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if words is None else words)
     words = [word for word in given if word != "--traceback"] or ["--help"]
+    _say_what_can_be_said()
     try:
         from .app import run
 
@@ -39,14 +41,22 @@ def main(words: Sequence[str] | None = None) -> int:
         return status
 
 
+def _say_what_can_be_said() -> None:
+    """Let a terminal without the characters of a table or a name show a question mark rather than fail."""
+    for stream in sys.stdout, sys.stderr:
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _judge(error: BaseException) -> tuple[Status, str]:
     """The exit status that an exception stands for, and the one line to say."""
     if isinstance(error, Problem):
         return error.status, str(error)
     if hasattr(error, "format_message"):  # typer on a wrong command line: the class has moved between versions
-        return Status.WRONG_INPUT, error.format_message()
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OPTIONAL:
-        return Status.WRONG_INPUT, f"{error.name} is not installed: run  pip install 'softmax[cli]'"
+        command = getattr(getattr(error, "ctx", None), "command_path", "softmax")
+        return Status.WRONG_INPUT, f"{error.format_message()} Try: {command} --help"
+    if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in OPTIONAL:
+        return Status.WRONG_INPUT, f"this needs {package}, which is not installed: pip install 'softmax[cli]'"
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return Status.INTERRUPTED, "interrupted"
     if isinstance(error, MemoryError):

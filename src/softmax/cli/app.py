@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from .. import __version__
+from .console import Problem, Status
 
 app = typer.Typer(
     name="softmax",
@@ -47,7 +48,9 @@ TABLE = typer.Argument(help="A .csv, .parquet, .npy or .npz file, or - for CSV o
 
 def run(words: list[str]) -> None:
     """Run the command line `words`; raises whatever goes wrong."""
-    typer.main.get_command(app).main(words, prog_name="softmax", standalone_mode=False)
+    code = typer.main.get_command(app).main(words, prog_name="softmax", standalone_mode=False)
+    if code == Status.INTERRUPTED:  # what some versions of typer make of Ctrl-C
+        raise KeyboardInterrupt
 
 
 @app.callback(invoke_without_command=True)
@@ -173,5 +176,5 @@ def _names(words: str) -> list[str]:
 
 def _neurons(word: str) -> int:
     if not (word.isdecimal() and int(word) > 0):
-        raise typer.BadParameter(f"{word!r} is not a number of neurons, write for example --hidden 64,32")
+        raise Problem(f"--hidden: {word!r} is not a number of neurons, write for example --hidden 64,32")
     return int(word)

@@ -53,7 +53,7 @@ def apply(words: Sequence[str], axis: int, temperature: float, log: bool, output
             else:
                 np.savez(file, **{"log_probs" if log else "probs": result})
     elif output is None and numbers.separator is None:
-        print(np.array2string(result, max_line_width=sys.maxsize, threshold=sys.maxsize, precision=8).strip("[]"))
+        print(np.array2string(result, max_line_width=sys.maxsize, threshold=sys.maxsize, precision=8).strip("[] "))
     else:
         from .tables import write_table
 
@@ -64,9 +64,10 @@ def explain(words: Sequence[str], labels: Sequence[str], temperature: float) -> 
     """Print every step of the softmax of the numbers that `words` spell."""
     _check_temperature(temperature)
     try:
-        print(explanation.explain(_parse(words), labels or None, temperature=temperature))
+        result = explanation.explain(_parse(words), labels or None, temperature=temperature)
     except ValueError as error:
         raise Problem(str(error)) from error
+    print(result)
 
 
 def _check_temperature(temperature: float) -> None:
@@ -79,7 +80,7 @@ def _parse(words: Sequence[str]) -> NDArray[np.float64]:
     """The numbers that `words` spell; a Problem names the first word that is none."""
     for word in words:
         if not is_number(word):
-            raise Problem(f"no such option: {word}" if word.startswith("-") else f"{word!r} is not a number")
+            raise Problem(f"no such option: {word}" if word.startswith("-") else f"{word!r} is neither number nor file")
     return np.array([float(word) for word in words])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from .. import __version__
-from .._text import count
+from .._text import count, listing
 from ..learn import SoftmaxClassifier
 from ..metrics import accuracy, expected_calibration_error, log_loss
 from .console import Problem, note, replacing, warnings_as_notes
@@ -74,14 +75,18 @@ class Model:
     def features(self, table: Table) -> pl.DataFrame:
         """The columns of a table that the model was trained on; notes say which categories it has not seen."""
         frame = features(table, self.facts.numeric, self.facts.categorical)
+        self.note_unseen(table, frame)
+        return frame
+
+    def note_unseen(self, table: Table, frame: pl.DataFrame) -> None:
+        """Say which categories among the features of a table the model has not seen."""
         for column, known in zip(self.facts.categorical, self._categories(), strict=True):
-            unseen = ~frame[column].is_in(pl.Series(known.tolist(), dtype=pl.String), nulls_equal=True)
+            unseen = ~frame[column].is_in(known.tolist(), nulls_equal=True)
             row = first(unseen)
             if row is not None:
                 value = "a missing value" if frame[column][row] is None else repr(frame[column][row])
                 rows = count(int(unseen.sum()), "such row")
                 note(f"{table.place(row, column)}: {value} was not in the training data and is ignored ({rows})")
-        return frame
 
     def probabilities(self, frame: pl.DataFrame) -> NDArray[np.float64]:
         """(N, K) probabilities of the classes for the rows of `features`."""
@@ -120,6 +125,8 @@ def fit(
     classifier.__dict__["_report"] = lambda iteration, loss, validation_loss: report(iteration, loss)
     try:
         with warnings_as_notes():
+            # The command line says in its own words that the iterations ran out.
+            warnings.filterwarnings("ignore", ".*max_iter")
             model.pipeline.fit(frame, labels)
     finally:
         del classifier.__dict__["_report"]
@@ -133,14 +140,14 @@ def features(table: Table, numeric: Sequence[str], categorical: Sequence[str]) -
         raise Problem(
             f"{table.name}: column {absent[0]!r} is missing"
             + (f" (and {count(len(absent) - 1, 'other')})" if len(absent) > 1 else "")
-            + f"; the columns are {', '.join(table.frame.columns)}"
+            + f"; the columns are {listing(table.frame.columns, 20)}"
         )
     numbers = [table.numbers(column) for column in numeric]
     for series in numbers:
         row = first(series.is_infinite())
         if row is not None:
             raise Problem(f"{table.place(row, series.name)}: the number must be finite")
-    return pl.DataFrame([*numbers, *(table.frame[column].cast(pl.String) for column in categorical)])
+    return pl.DataFrame([*numbers, *map(table.texts, categorical)])
 
 
 def load(path: str) -> Model:
@@ -156,7 +163,7 @@ def load(path: str) -> Model:
             facts = Facts(**content["facts"])
             pipeline = content["pipeline"]
     except Exception as error:  # whatever a damaged file makes of zip, JSON or NumPy readers
-        raise Problem(f"{path}: not a model of softmax train, or a damaged one ({type(error).__name__})") from error
+        raise Problem(f"{path}: not a model of softmax train, or a damaged one") from error
     if strangers:
         raise Problem(f"{path}: not loaded, it holds types that are not trusted: {', '.join(sorted(strangers))}")
     if not isinstance(pipeline, Pipeline) or facts.format != FORMAT:

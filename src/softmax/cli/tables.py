@@ -63,6 +63,12 @@ class Table:
             raise Problem(f"{self.place(wrong, column)}: {values[wrong]!r} is not a number")
         return floats
 
+    def texts(self, column: str) -> pl.Series:
+        """A column as texts, spelled as in the file, null where a value is missing."""
+        if self.raw[column].dtype == pl.String:
+            return _texts(self.raw[column], MISSING)
+        return self.frame[column].cast(pl.String)
+
 
 def first(mask: pl.Series) -> int | None:
     """Index of the first true entry, None where there is none."""
@@ -103,7 +109,7 @@ def read_arrays(name: str, data: bytes) -> dict[str, NDArray[Any]]:
         loaded = np.load(BytesIO(data), allow_pickle=False)
         arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # zip, header and pickle errors are of many types
-        raise Problem(f"{name}: not a NumPy file of plain arrays ({error})") from error
+        raise Problem(f"{name}: not a NumPy file, or a damaged one, or one that needs pickle") from error
     for key, array in arrays.items():
         if array.dtype.kind not in "biufU":
             raise Problem(f"{name}: array {key!r} has dtype {array.dtype}, expected numbers or texts")
@@ -149,7 +155,7 @@ def _read_parquet(name: str, data: bytes) -> pl.DataFrame:
     try:
         return pl.read_parquet(BytesIO(data))
     except pl.exceptions.PolarsError as error:
-        raise Problem(f"{name}: not a Parquet file ({str(error).splitlines()[0]})") from error
+        raise Problem(f"{name}: not a Parquet file, or a damaged one") from error
 
 
 def _parse(name: str, text: str, separator: str, header: bool) -> pl.DataFrame:
@@ -203,21 +209,25 @@ def _separator(text: str) -> str:
 
 def _tidy(frame: pl.DataFrame, missing: tuple[str, ...]) -> pl.DataFrame:
     """Find the missing values, and what type a column of texts holds."""
-    columns = []
+    columns = {}
     for series in frame:
         if series.dtype in (pl.Categorical, pl.Enum, pl.String):
-            series = _inferred(series.cast(pl.String).str.strip_chars(), missing)
+            series = _inferred(_texts(series.cast(pl.String), missing))
         elif series.dtype.is_decimal():
             series = series.cast(pl.Float64)
         elif series.dtype.is_float() and missing:
             series = series.fill_nan(None)
-        columns.append(series)
+        columns[series.name] = series
     return pl.DataFrame(columns)
 
 
-def _inferred(texts: pl.Series, missing: tuple[str, ...]) -> pl.Series:
+def _texts(series: pl.Series, missing: tuple[str, ...]) -> pl.Series:
+    texts = series.str.strip_chars()
+    return texts.set(texts.is_in([*missing, ""]), None)
+
+
+def _inferred(texts: pl.Series) -> pl.Series:
     """The texts as booleans or numbers where all of them are; 007 is a text, or its zeros would be lost."""
-    texts = texts.set(texts.is_in([*missing, ""]), None)
     lower = texts.str.to_lowercase()
     if texts.null_count() < len(texts) and lower.is_in(["true", "false"]).all():
         return lower == "true"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .._text import count, percent, table
+from .._text import count, listing, percent, table
 from ..decisions import decide, top_k
 from ..learn import SoftmaxClassifier
 from .console import Problem, check_writable, note, progress
@@ -56,20 +56,23 @@ def train(data: str, target: str, options: Training, drop: Sequence[str], test: 
     labels = read_labels(source, target)
     numeric, categorical, left_out = choose_columns(source, target, drop)
     facts = Facts(target, numeric, categorical)
-    print(f"Read {source.name}: {count(len(source.frame), 'row')}, {count(source.frame.width, 'column')}")
-    print("\n".join(describe_columns(labels, facts, left_out)))
     frame = features(source, numeric, categorical)
     if test is None:
         held_out = hold_out(labels, options.seed)
-        test_frame, test_labels = frame.filter(held_out), labels[held_out]
-        frame, labels = frame.filter(~held_out), labels[~held_out]
+        test_labels, test_frame = labels[held_out], frame.filter(held_out)
     else:
-        test_table = read_table(test)
-        test_labels = read_labels(test_table, target, np.unique(labels))
-    model = train_and_tell(frame, labels, facts, options)
+        held_out = np.zeros(len(labels), bool)
+        test_source = read_table(test)
+        test_labels = read_labels(test_source, target, np.unique(labels))
+        test_frame = features(test_source, numeric, categorical)
+
+    print(f"Read {source.name}: {count(len(source.frame), 'row')}, {count(source.frame.width, 'column')}")
+    print("\n".join(describe_columns(frame, labels, facts, left_out)), flush=True)
+    model = train_and_tell(frame.filter(~held_out), labels[~held_out], facts, options)
     if test is not None:
-        test_frame = model.features(test_table)
-    print("\n".join(describe_test(model, test_frame, labels, test_labels, test or "held-out rows")))
+        model.note_unseen(test_source, test_frame)
+    where = f"of {test}" if test else "held out"
+    print("\n".join(describe_test(model, test_frame, labels[~held_out], test_labels, where)))
     model.save(output)
     print(f"Saved {output}. To use it: softmax predict {output} FILE")
 
@@ -86,7 +89,9 @@ def train_and_tell(frame: pl.DataFrame, labels: Labels, facts: Facts, options: T
         layers = f"a network with {' and '.join(map(str, options.hidden))} hidden {options.activation} neurons"
     steps = count(int(classifier.n_iter_), "iteration")
     losses = f"loss {classifier.loss_curve_[0]:.4f} to {classifier.loss_curve_[-1]:.4f}"
-    print(f"Trained {layers} on {count(len(labels), 'row')}: {steps}, {losses}, {took:.1f} s")
+    print(f"Trained {layers} on {count(len(labels), 'row')}: {steps}, {losses}, {took:.2f} s")
+    if classifier.n_iter_ >= options.max_iter:
+        note(f"training stopped at the limit of {steps}: a higher --max-iter may fit better")
     return model
 
 
@@ -142,8 +147,9 @@ def class_text(label: Any) -> str:
 def read_labels(source: Table, target: str, classes: Labels | None = None) -> Labels:
     """The target column as an array (N,) of texts, integers or booleans; every label must be one of `classes`."""
     if target not in source.frame.columns:
-        raise Problem(f"{source.name}: has no column {target!r}; the columns are {', '.join(source.frame.columns)}")
-    series = source.frame[target]
+        raise Problem(f"{source.name}: has no column {target!r}; the columns are {listing(source.frame.columns, 20)}")
+    texts = classes is not None and classes.dtype.kind == "U"
+    series = source.texts(target) if texts else source.frame[target]
     row = first(series.is_null())
     if row is not None:
         missing = count(series.null_count(), "label is", "labels are")
@@ -183,14 +189,14 @@ def choose_columns(
         else:
             numeric.append(series.name)
     if not numeric + categorical:
-        reasons = "".join(f"; {name!r}: {reason}" for name, reason in left_out)
+        reasons = "".join(f"; {name or 'one'} is left out ({reason})" for name, reason in left_out)
         raise Problem(f"{source.name}: no column to learn from beside the target{reasons}")
     return numeric, categorical, left_out
 
 
 def _reason_to_leave_out(series: pl.Series) -> str | None:
     if not series.name:
-        return "has no name"
+        return "without a name"
     if series.null_count() == len(series):
         return "empty"
     if series.dtype == pl.String:
@@ -210,7 +216,9 @@ def _note_nearly_numeric(source: Table, series: pl.Series) -> None:
         note(f"{source.place(row, series.name)}: {series[row]!r} is not a number, so the column is taken as categories")
 
 
-def describe_columns(labels: Labels, facts: Facts, left_out: Sequence[tuple[str, str]]) -> list[str]:
+def describe_columns(
+    frame: pl.DataFrame, labels: Labels, facts: Facts, left_out: Sequence[tuple[str, str]]
+) -> list[str]:
     """What was detected, a line for each kind of column."""
     classes, counts = np.unique(labels, return_counts=True)
     frequent = np.argsort(-counts, kind="stable")
@@ -219,8 +227,13 @@ def describe_columns(labels: Labels, facts: Facts, left_out: Sequence[tuple[str,
     for kind, names in ("numeric", facts.numeric), ("categorical", facts.categorical):
         if names:
             rows.append([f"  {kind}", f"{count(len(names), 'column')}: {listing(names)}"])
+    missing = [
+        f"{name} {nulls:,}" for name, nulls in zip(frame.columns, frame.null_count().row(0), strict=True) if nulls
+    ]
+    if missing:
+        rows.append(["  missing", f"{listing(missing)} (numbers: the median is taken instead; texts: a category)"])
     if left_out:
-        rows.append(["  left out", listing(f"{name or '(column 1)'} ({reason})" for name, reason in left_out)])
+        rows.append(["  left out", listing(f"{name or 'a column'} ({reason})" for name, reason in left_out)])
     return table(rows, left=(0, 1))
 
 
@@ -236,7 +249,7 @@ def describe_test(model: Model, frame: pl.DataFrame, train_labels: Labels, test_
         "accuracy": f"(always saying {commonest}: {percent(float((indices == shares.argmax()).mean()))})",
         "log-loss": f"(knowing only how common each class is: {-np.log(shares[indices]).mean():.4f})",
     }
-    return [f"Tested on {count(scores.rows, 'row')} ({name})", *table(_score_rows(scores, guessing), left=(0, 2))]
+    return [f"Tested on {count(scores.rows, 'row')} {name}", *table(_score_rows(scores, guessing), left=(0, 2))]
 
 
 def _score_rows(scores: Scores, remarks: dict[str, str]) -> list[list[str]]:
@@ -256,10 +269,3 @@ def hold_out(labels: Labels, seed: int) -> NDArray[np.bool_]:
         rows = random.permutation(np.flatnonzero(labels == label))
         held_out[rows[: round(HELD_OUT * len(rows))]] = True
     return held_out
-
-
-def listing(names: Iterable[str], most: int = 6) -> str:
-    """The first names, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
