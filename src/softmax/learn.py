@@ -25,9 +25,11 @@ from .solvers import Adam, Monitor, Outcome, minimize_adam, minimize_lbfgs
 __all__ = ["SoftmaxClassifier"]
 
 
-def _solver_steps(classifier: SoftmaxClassifier) -> bool:
-    if classifier.solver == "lbfgs":
-        raise AttributeError("partial_fit needs mini-batch steps: set solver='adam' or 'auto', not 'lbfgs'.")
+def _learns_in_parts(classifier: SoftmaxClassifier) -> bool:
+    """Whether the options allow `partial_fit`, which sees only a part of the rows at a time."""
+    for option, value in [("solver", "lbfgs"), ("early_stopping", True), ("class_weight", "balanced")]:
+        if getattr(classifier, option) == value:
+            raise AttributeError(f"partial_fit is not possible with {option}={value!r}, which needs all rows: use fit.")
     return True
 
 
@@ -117,7 +119,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     >>> X, y = load_iris(return_X_y=True, as_frame=False)
     >>> classifier = SoftmaxClassifier(alpha=1.0).fit(X, y)
     >>> classifier.predict_proba(X[[0, 60]]).round(3).tolist()
-    [[0.982, 0.018, 0.0], [0.13, 0.868, 0.002]]
+    [[0.982, 0.018, 0.0], [0.056, 0.938, 0.006]]
     >>> network = SoftmaxClassifier((4,), activation="tanh", learning_rate=0.02, random_state=0).fit(X, y)
     >>> [coef.shape for coef in network.coefs_], network.score(X, y) > 0.95
     ([(4, 4), (4, 3)], True)
@@ -139,6 +141,16 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
+
+    classes_: Array
+    coefs_: list[Array]
+    intercepts_: list[Array]
+    n_iter_: int
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float] | None
+    n_features_in_: int
+    _adam: Adam
+    _rng: np.random.RandomState
 
     def __init__(
         self,
@@ -234,7 +246,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.__dict__.pop("_adam", None)  # a partial_fit from here begins new running means
         return self
 
-    @available_if(_solver_steps)  # type: ignore[untyped-decorator]
+    @available_if(_learns_in_parts)  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> SoftmaxClassifier:
         """Go once over X and y with Adam, on from the weights of the last call, if any.
@@ -259,11 +271,10 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            As :meth:`fit`; also with ``early_stopping=True`` or ``class_weight="balanced"``, which need all rows.
+            As :meth:`fit`; also if a label is not among `classes`, or `classes` is missing in the first call.
+        AttributeError
+            With ``solver="lbfgs"``, ``early_stopping=True`` or ``class_weight="balanced"``, which need all rows.
         """
-        if self.early_stopping or self.class_weight == "balanced":
-            option = "early_stopping=True" if self.early_stopping else "class_weight='balanced'"
-            raise ValueError(f"partial_fit sees only a part of the rows and cannot honour {option}: use fit.")
         first = not hasattr(self, "coefs_")
         X, y = self._check_X_y(X, y, reset=first)
         _check_partial_fit_first_call(self, classes)
@@ -413,7 +424,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         monitor: Monitor,
     ) -> Outcome:
         n = len(rows.targets)
-        batch_size = min(n, max(32, min(200, n // 50)) if self.batch_size == "auto" else self.batch_size)
+        batch_size = min(n, max(32, min(200, n // 50)) if isinstance(self.batch_size, str) else self.batch_size)
         objective = Objective(network, self.alpha / rows.total, batch_size, rows.X.dtype)
         return minimize_adam(
             objective,

@@ -193,7 +193,7 @@ class Objective:
         d_coefs, d_intercepts = self.network.unpack(self._gradient)
         for depth in reversed(range(len(coefs))):
             np.matmul(layers[depth].T, error, out=d_coefs[depth])
-            np.sum(error, axis=0, out=d_intercepts[depth])
+            error.sum(axis=0, out=d_intercepts[depth])
             if depth:
                 error = np.matmul(error, coefs[depth].T, out=self._errors[depth - 1][: len(error)])
                 backward(layers[depth], error)

@@ -22,7 +22,7 @@ PATIENCE = 10  # iterations without an improvement by `tol` before a run is give
 DIVERGED = 2.0  # a loss this many times that of a network which knows nothing has gone wrong
 FIRST_ROUND = 20  # L-BFGS iterations before the curvature is measured again; every round is twice as long as the last
 LONG_MEMORY = 400_000  # parameters up to which L-BFGS may remember 30 steps (0.2 GB); above, 10
-ROUNDING = {"d": 1e-15, "f": 1e-9}  # relative rounding error of a mean of losses, by the dtype of X
+ROUNDING = {"d": 1e-17, "f": 1e-9}  # a fall of the objective that is nothing but rounding, by the dtype of X
 
 
 class Monitor:
@@ -108,7 +108,12 @@ def minimize_lbfgs(
     if not monitor.loss_curve:  # the start was the optimum
         monitor.record(params, float(result.fun))
     unfinished = None if monitor.validation_stalled else _lbfgs_unfinished(result, tol, max_iter)
-    return Outcome(monitor.choose(params), max(1, n_iter), unfinished)
+    params = monitor.choose(params)
+    if objective.network.sizes[-1] > 1:
+        # Softmax ignores a shift of all logits: of the many optima take the one whose intercepts sum to 0.
+        intercept = objective.network.unpack(params)[1][-1]
+        intercept -= intercept.mean()
+    return Outcome(params, max(1, n_iter), unfinished)
 
 
 def _lbfgs_round(
@@ -152,7 +157,7 @@ def _lbfgs_unfinished(result: Any, tol: float, max_iter: int) -> str | None:
             f"L-BFGS stopped at max_iter={max_iter} with a scaled gradient of {steepest:.1g}, above tol/10: "
             "raise max_iter, alpha or tol."
         )
-    if result.status == 2 and steepest > 100 * tol:
+    if result.status == 2 and steepest > max(100 * tol, 1e-8):
         return (
             f"L-BFGS found no lower objective although the scaled gradient is {steepest:.1g}, above tol/10: "
             "standardize the features, pass X as float64, or raise tol."
@@ -179,9 +184,10 @@ class _Scaling:
             total = curvature.sum(axis=0)
             mean = first / total
             variance = np.maximum(second / n - mean * mean * (total / n), 0) + objective.penalty
-        self.scale = np.sqrt(np.where(np.isfinite(variance) & (variance > 0), variance, 1))
+        usable = np.isfinite(variance) & (variance > 0)  # not so: a constant column, or one that overflows
+        self.scale = np.sqrt(np.where(usable, variance, 1))
+        self.centre = np.where(usable, shift + mean, 0)
         self.bias_scale = np.sqrt(total / n)
-        self.centre = shift + mean
 
     def _curvature(self, params: Array, rows: Rows) -> Array:
         weight = np.ones(len(rows.targets)) if rows.weight is None else rows.weight.astype(np.float64)
@@ -207,7 +213,7 @@ class _Scaling:
         W /= self.scale
         b /= self.bias_scale
         b -= (self.centre * W).sum(axis=0)
-        return params.astype(dtype, copy=False)
+        return np.asarray(params, dtype)
 
     def gradient(self, gradient: Array) -> Array:
         """df/dx from df/dparams."""
