@@ -4,7 +4,14 @@ import pytest
 from softmax import cross_entropy, softmax
 from softmax.network import Network, Objective, Rows, class_logits
 
-SHAPES = [((5, 3), "relu"), ((5, 1), "relu"), ((5, 4, 3), "tanh"), ((5, 4, 1), "tanh"), ((5, 6, 4, 3), "relu"), ((5, 6, 4, 2, 3), "tanh")]
+SHAPES = [
+    ((5, 3), "relu"),
+    ((5, 1), "relu"),
+    ((5, 4, 3), "tanh"),
+    ((5, 4, 1), "tanh"),
+    ((5, 6, 4, 3), "relu"),
+    ((5, 6, 4, 2, 3), "tanh"),
+]
 
 
 def problem(sizes, activation, *, weighted=False, n=23, dtype=np.float64):

@@ -52,7 +52,9 @@ def test_scaling_gives_the_linear_problem_a_hessian_of_unit_diagonal(sizes):
         return scaling.gradient(objective(scaling.to_params(x, np.float64), rows)[1])
 
     step = 1e-5
-    hessian = np.array([(gradient(x + step * unit) - gradient(x - step * unit)) / (2 * step) for unit in np.eye(len(x))])
+    hessian = np.array(
+        [(gradient(x + step * unit) - gradient(x - step * unit)) / (2 * step) for unit in np.eye(len(x))]
+    )
     n_coefs, n_outputs = network.n_coefs, sizes[-1]
     np.testing.assert_allclose(np.diag(hessian), 1, rtol=2e-3)
     for output in range(n_outputs):
@@ -132,7 +134,7 @@ def test_adam_goes_over_every_row_once_an_epoch():
 
 
 def test_monitor_keeps_the_best_and_stalls_after_some_patience():
-    network, rows, params = problem()
+    network, _, params = problem()
     seen = []
     monitor = monitor_of(network, tol=0.1, seen=seen)
     for loss in (3.0, 2.0, 2.5):

@@ -109,11 +109,16 @@ def minimize_lbfgs(
         monitor.record(params, float(result.fun))
     unfinished = None if monitor.validation_stalled else _lbfgs_unfinished(result, tol, max_iter)
     params = monitor.choose(params)
-    if objective.network.sizes[-1] > 1:
-        # Softmax ignores a shift of all logits: of the many optima take the one whose intercepts sum to 0.
-        intercept = objective.network.unpack(params)[1][-1]
-        intercept -= intercept.mean()
+    _centre_logits(objective.network, params)
     return Outcome(params, max(1, n_iter), unfinished)
+
+
+def _centre_logits(network: Network, params: Array) -> None:
+    """Make the last layer sum to 0 over the classes: softmax ignores such a shift, and the penalty falls by it."""
+    if network.sizes[-1] > 1:
+        coefs, intercepts = network.unpack(params)
+        coefs[-1] -= coefs[-1].mean(axis=1, keepdims=True)
+        intercepts[-1] -= intercepts[-1].mean()
 
 
 def _lbfgs_round(
@@ -311,7 +316,7 @@ def minimize_adam(
             f"taken back and the learning rate fell from {first_rate:g} to {adam.learning_rate:g}; "
             f"set learning_rate={adam.learning_rate:g} or lower, or standardize the features."
         )
-    if not monitor.stalled:
+    elif not monitor.stalled:
         unfinished = (
             f"Adam stopped at max_iter={max_iter} epochs while the loss still improved by more than "
             f"tol={monitor.tol:g} in 10 epochs: raise max_iter, learning_rate or tol."
