@@ -1,5 +1,6 @@
 import doctest
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def drawn(rows=500, classes=4, seed=0):
 
 def calibration_error_by_loops(probs, targets, edges, norm):
     gaps, weights = [], []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         rows = [i for i, p in enumerate(probs) if low < max(p) <= high]
         if rows:
             confidence = sum(max(probs[i]) for i in rows) / len(rows)

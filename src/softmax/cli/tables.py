@@ -65,9 +65,8 @@ class Table:
 
     def texts(self, column: str) -> pl.Series:
         """A column as texts, spelled as in the file, null where a value is missing."""
-        if self.raw[column].dtype == pl.String:
-            return _texts(self.raw[column], MISSING)
-        return self.frame[column].cast(pl.String)
+        raw = self.raw[column]
+        return _texts(raw if raw.dtype == pl.String else self.frame[column].cast(pl.String), MISSING)
 
 
 def first(mask: pl.Series) -> int | None:
@@ -222,7 +221,7 @@ def _tidy(frame: pl.DataFrame, missing: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _texts(series: pl.Series, missing: tuple[str, ...]) -> pl.Series:
-    texts = series.str.strip_chars()
+    texts: pl.Series = series.str.strip_chars()
     return texts.set(texts.is_in([*missing, ""]), None)
 
 
