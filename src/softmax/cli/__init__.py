@@ -1,0 +1,64 @@
+"""The command line: `softmax apply`, `explain`, `train`, `predict`, `demo`, `info`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+from .console import Problem, Status, complain
+
+__all__ = ["main"]
+
+OPTIONAL = {"joblib", "polars", "rich", "scipy", "skops", "sklearn", "threadpoolctl", "typer"}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command, `words` or else the process's own arguments, and return its exit status (see `Status`).
+
+    Whatever goes wrong ends in one line on stderr. `--traceback`, anywhere among the words, shows the rest.
+    """
+    given = list(sys.argv[1:] if words is None else words)
+    words = [word for word in given if word != "--traceback"] or ["--help"]
+    _say_what_can_be_said()
+    try:
+        from .app import run
+
+        run(words)
+        sys.stdout.flush()
+        return Status.DONE
+    except BrokenPipeError:
+        # The reader (`| head`) has all it wanted. Point stdout elsewhere, or Python complains when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Status.DONE
+    except (Exception, KeyboardInterrupt) as error:
+        if "--traceback" in given:
+            traceback.print_exc()
+        status, line = _judge(error)
+        complain(line)
+        return status
+
+
+def _say_what_can_be_said() -> None:
+    """Let a terminal without the characters of a table or a name show a question mark rather than fail."""
+    for stream in sys.stdout, sys.stderr:
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _judge(error: BaseException) -> tuple[Status, str]:
+    """The exit status that an exception stands for, and the one line to say."""
+    if isinstance(error, Problem):
+        return error.status, str(error)
+    if hasattr(error, "format_message"):  # typer on a wrong command line: the class has moved between versions
+        command = getattr(getattr(error, "ctx", None), "command_path", "softmax")
+        return Status.WRONG_INPUT, f"{error.format_message()} Try: {command} --help"
+    if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in OPTIONAL:
+        return Status.WRONG_INPUT, f"this needs {package}, which is not installed: pip install 'softmax[cli]'"
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        return Status.INTERRUPTED, "interrupted"
+    if isinstance(error, MemoryError):
+        return Status.FAILED, "not enough memory"
+    return Status.FAILED, f"unexpected {type(error).__name__}: {error} (--traceback shows where)"

@@ -1,0 +1,180 @@
+"""The commands and their options. What they do is imported only when they run: `softmax --help` has to be quick."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from .. import __version__
+from .console import Problem, Status
+
+app = typer.Typer(
+    name="softmax",
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="From a model's scores to probabilities, a trained classifier, and a decision.",
+    epilog="New here? Try: softmax demo. Exit status: 0 done, 1 the work failed, 2 the input is wrong.",
+)
+
+
+class NumbersCommand(TyperCommand):
+    """A command whose words may be negative numbers, which are no options, with or without "--" before them."""
+
+    ignore_unknown_options = True
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        return super().parse_args(ctx, [word for word in args if word != "--"])
+
+
+class Activation(str, Enum):
+    """Activation functions of the hidden layers."""
+
+    RELU = "relu"
+    TANH = "tanh"
+
+
+def _option(help: str, metavar: str, *names: str, default: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, show_default=default or True)
+
+
+Axis = Annotated[int, _option("0: down the columns; -1: along the rows.", "N")]
+Temperature = Annotated[float, _option("Divide the scores by it: above 1 evens out, below 1 sharpens.", "T")]
+TABLE = typer.Argument(help="A .csv, .parquet, .npy or .npz file, or - for CSV on stdin.", metavar="DATA")
+
+
+def run(words: list[str]) -> None:
+    """Run the command line `words`; raises whatever goes wrong."""
+    code = typer.main.get_command(app).main(words, prog_name="softmax", standalone_mode=False)
+    if code == Status.INTERRUPTED:  # what some versions of typer make of Ctrl-C
+        raise KeyboardInterrupt
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False,
+) -> None:
+    """`--traceback` is taken out of the words before they come here, so that it may stand anywhere."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command(cls=NumbersCommand)
+def apply(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Numbers, or a .csv, .npy, .npz or .parquet file.", metavar="NUMBERS|FILE|-"),
+    ] = None,
+    axis: Axis = -1,
+    temperature: Temperature = 1.0,
+    log: Annotated[bool, typer.Option("--log", help="Print the logarithms of the probabilities.")] = False,
+    output: Annotated[str | None, _option("Write to a file of one of these types.", "FILE", "-o", "--output")] = None,
+) -> None:
+    """Softmax of numbers, of a file, or of stdin.
+
+    Each row of a table is one softmax; a text of one number a line is one, too. A header is kept.
+
+    Example: softmax apply 0.7 1.5 4.8
+    """
+    from .apply import apply
+
+    apply(words or [], axis, temperature, log, output)
+
+
+@app.command(cls=NumbersCommand)
+def explain(
+    numbers: Annotated[list[str], typer.Argument(help="One score a class.", metavar="NUMBERS")],
+    labels: Annotated[str, _option("Names of the classes, separated by commas.", "NAMES", default="0,1,2...")] = "",
+    temperature: Temperature = 1.0,
+) -> None:
+    """Every step of one softmax, and sigmoid beside it.
+
+    Example: softmax explain 2.33 -1.46 0.56 --labels cat,dog,boat
+    """
+    from .apply import explain
+
+    explain(numbers, _names(labels), temperature)
+
+
+@app.command()
+def train(
+    data: Annotated[str, TABLE],
+    target: Annotated[str, _option("The column that holds the class.", "COLUMN")],
+    hidden: Annotated[str, _option("Neurons in each hidden layer, such as 64,32.", "SIZES", default="none")] = "",
+    activation: Annotated[Activation, typer.Option(help="Of the hidden layers.")] = Activation.RELU,
+    alpha: Annotated[float, _option("Strength of the penalty on large weights.", "X")] = 1e-2,
+    max_iter: Annotated[int, _option("Iterations at most.", "N")] = 200,
+    seed: Annotated[int, _option("The same seed gives the same model.", "N")] = 0,
+    drop: Annotated[str, _option("Columns to leave out, separated by commas.", "NAMES", default="none")] = "",
+    test: Annotated[str | None, _option("A table to test on.", "FILE", default="a fifth of DATA, held out")] = None,
+    output: Annotated[
+        str | None, _option("Where to save the model.", "FILE", "-o", "--output", default="DATA's name.skops")
+    ] = None,
+) -> None:
+    """Train a classifier on a table, test it, and save it.
+
+    Columns of numbers are scaled, texts are taken as categories, and missing values are filled in. The test is on rows
+    that were not trained on.
+
+    Example: softmax train iris.csv --target species
+    """
+    from .training import Training, train
+
+    layers = tuple(_neurons(word) for word in _names(hidden))
+    training = Training(layers, activation.value, alpha, max_iter, seed)
+    train(data, target, training, _names(drop), test, output)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A model that softmax train has saved.", metavar="MODEL")],
+    data: Annotated[str, TABLE],
+    output: Annotated[
+        str | None, _option("A .csv, .tsv or .parquet file.", "FILE", "-o", "--output", default="CSV on stdout")
+    ] = None,
+    top_k: Annotated[int | None, _option("Write only the K most probable classes.", "K", default="all")] = None,
+    abstain_below: Annotated[
+        float | None, _option("Predict nothing where the confidence is below P.", "P", default="never")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Write the columns of DATA, too.")] = False,
+) -> None:
+    """Predict classes and their probabilities with a model.
+
+    Example: softmax predict iris.skops new.csv --abstain-below 0.7
+    """
+    from .training import predict
+
+    predict(model, data, output, top_k, abstain_below, keep)
+
+
+@app.command()
+def demo(
+    output: Annotated[str, _option("Where to save the model.", "FILE", "-o", "--output")] = "digits.skops",
+) -> None:
+    """See it all at work on real handwritten digits."""
+    from .demo import demo
+
+    demo(output)
+
+
+@app.command()
+def info() -> None:
+    """Show the version, processor features and packages in use."""
+    from .info import info
+
+    info()
+
+
+def _names(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",") if word.strip()]
+
+
+def _neurons(word: str) -> int:
+    if not (word.isdecimal() and int(word) > 0):
+        raise Problem(f"--hidden: {word!r} is not a number of neurons, write for example --hidden 64,32")
+    return int(word)

@@ -1,0 +1,187 @@
+import doctest
+import inspect
+import itertools
+
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from softmax import metrics, softmax
+from softmax.metrics import accuracy, brier_score, expected_calibration_error, log_loss
+
+METRICS = [accuracy, log_loss, brier_score, expected_calibration_error]
+PROBS = [[0.25, 0.20, 0.55], [0.55, 0.05, 0.40], [0.10, 0.30, 0.60], [0.90, 0.05, 0.05]]
+TARGETS = [0, 1, 2, 0]
+
+
+def drawn(rows=500, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    probs = softmax(rng.normal(size=(rows, classes)) * 2)
+    return probs, rng.integers(0, classes, rows)
+
+
+def calibration_error_by_loops(probs, targets, edges, norm):
+    gaps, weights = [], []
+    for low, high in itertools.pairwise(edges):
+        rows = [i for i, p in enumerate(probs) if low < max(p) <= high]
+        if rows:
+            confidence = sum(max(probs[i]) for i in rows) / len(rows)
+            right = sum(int(np.argmax(probs[i])) == targets[i] for i in rows) / len(rows)
+            gaps.append(abs(confidence - right))
+            weights.append(len(rows) / len(probs))
+    pairs = list(zip(gaps, weights, strict=True))
+    return {
+        "l1": sum(g * w for g, w in pairs),
+        "l2": sum(g * g * w for g, w in pairs) ** 0.5,
+        "max": max(gaps),
+    }[norm]
+
+
+def test_docstring_examples():
+    results = doctest.testmod(metrics)
+    assert (results.failed, results.attempted > 4) == (0, True)
+
+
+def test_all_names_what_is_public():
+    public = {name for name, value in vars(metrics).items() if inspect.isfunction(value) and not name.startswith("_")}
+    assert set(metrics.__all__) == public - {"class_indices", "probability_rows"}
+
+
+@pytest.mark.parametrize(("norm", "expected"), [("l1", 0.2000), ("l2", 0.2082), ("max", 0.2333)])
+def test_calibration_error_of_a_worked_example(norm, expected):
+    assert round(expected_calibration_error(PROBS, TARGETS, n_bins=3, norm=norm), 4) == expected
+
+
+@pytest.mark.parametrize("n_bins", [1, 2, 7, 15, 100])
+@pytest.mark.parametrize("norm", ["l1", "l2", "max"])
+def test_uniform_bins_agree_with_loops(n_bins, norm):
+    probs, targets = drawn()
+    expected = calibration_error_by_loops(probs.tolist(), targets, np.arange(n_bins + 1) / n_bins, norm)
+    assert expected_calibration_error(probs, targets, n_bins=n_bins, norm=norm) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("n_bins", [1, 4, 15])
+def test_quantile_bins_agree_with_loops(n_bins):
+    probs, targets = drawn()
+    edges = np.quantile(probs.max(axis=1), np.linspace(0, 1, n_bins + 1))
+    edges[0] = 0
+    expected = calibration_error_by_loops(probs.tolist(), targets, edges, "l2")
+    error = expected_calibration_error(probs, targets, n_bins=n_bins, strategy="quantile", norm="l2")
+    assert error == pytest.approx(expected, abs=1e-12)
+    if n_bins > 1:
+        assert error != expected_calibration_error(probs, targets, n_bins=n_bins, norm="l2")
+
+
+def test_equal_confidences_share_a_bin_so_that_the_order_of_rows_plays_no_part():
+    probs = [[0.8, 0.2]] * 10
+    targets = np.array([0] * 8 + [1] * 2)
+    for order in targets, targets[::-1]:
+        assert expected_calibration_error(probs, order, strategy="quantile") == pytest.approx(0, abs=1e-12)
+
+
+def test_confidence_one_belongs_to_the_last_bin():
+    sure_and_wrong, nearly_sure_and_right = [1.0, 0.0], [0.95, 0.05]
+    error = expected_calibration_error([sure_and_wrong, nearly_sure_and_right], [1, 0], n_bins=10)
+    assert error == pytest.approx(abs((1 + 0.95) / 2 - 0.5))
+
+
+def test_confidence_a_little_above_one_by_rounding_belongs_to_the_last_bin():
+    assert expected_calibration_error(np.array([[1 + 1e-6, 0]], np.float32), [0]) == pytest.approx(0, abs=1e-6)
+
+
+def test_bins_are_closed_on_the_right():
+    on_the_edge_and_wrong, above_it_and_right = [0.5, 0.25, 0.25], [0.75, 0.125, 0.125]
+    error = expected_calibration_error([on_the_edge_and_wrong, above_it_and_right], [1, 0], n_bins=2)
+    assert error == pytest.approx((0.5 + 0.25) / 2)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_one_column_of_two_classes_says_the_same_as_both(metric):
+    rng = np.random.default_rng(1)
+    p, targets = rng.random(200), rng.integers(0, 2, 200)
+    assert metric(p, targets) == pytest.approx(metric(np.stack([1 - p, p], axis=1), targets), abs=1e-15)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_agrees_with_scikit_learn(classes):
+    probs, targets = drawn(classes=classes)
+    labels = list(range(classes))
+    assert log_loss(probs, targets) == pytest.approx(sklearn.metrics.log_loss(targets, probs, labels=labels))
+    assert accuracy(probs, targets) == sklearn.metrics.accuracy_score(targets, probs.argmax(axis=1))
+    one_hot = np.eye(classes)[targets]
+    squares = ((probs - one_hot) ** 2).sum(axis=1).mean()
+    assert brier_score(probs, targets) == pytest.approx(squares / 2 if classes == 2 else squares)
+    if classes == 2:
+        assert brier_score(probs, targets) == pytest.approx(sklearn.metrics.brier_score_loss(targets, probs[:, 1]))
+
+
+def test_perfect_predictions():
+    probs, targets = np.eye(3), [0, 1, 2]
+    assert [metric(probs, targets) for metric in METRICS] == [1.0, 0.0, 0.0, 0.0]
+    assert str(log_loss(probs, targets)) == "0.0"
+
+
+def test_guessing_evenly_costs_the_logarithm_of_the_number_of_classes():
+    assert log_loss(np.full((3, 7), 1 / 7), [0, 3, 6]) == pytest.approx(np.log(7))
+
+
+def test_a_target_held_impossible_costs_infinitely_much():
+    assert log_loss([[1.0, 0.0]], [1]) == np.inf
+
+
+def test_the_first_class_wins_a_tie():
+    assert accuracy([[0.5, 0.5]], [0]) == 1
+    assert accuracy([0.5], [0]) == 1
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("target_dtype", ["uint8", "int64"])
+def test_dtypes_and_read_only_input(metric, dtype, target_dtype):
+    probs, targets = drawn()
+    probs, targets = probs.astype(dtype), targets.astype(target_dtype)
+    before = probs.copy()
+    probs.setflags(write=False)
+    targets.setflags(write=False)
+    assert metric(probs, targets) == pytest.approx(metric(*drawn()), abs=2e-3)
+    assert (probs == before).all()
+
+
+def test_boolean_targets_are_the_two_classes():
+    assert accuracy([0.9, 0.2], np.array([True, False])) == 1
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    ("probs", "targets", "error", "message"),
+    [
+        ([[0.5, 0.5]], [2], ValueError, r"targets must lie in \[0, 2\), got 2 at position 0"),
+        ([[0.5, 0.5]], [-1], ValueError, r"got -1 at position 0"),
+        ([[0.5, 0.5]], [0.0], TypeError, "targets must be integers.*float64"),
+        ([[0.5, 0.5]], [0, 1], ValueError, r"targets must have shape \(1,\).*\(2,\)"),
+        ([[0.5, 0.5], [2.0, -1.0]], [0, 1], ValueError, r"probs must lie in \[0, 1\], got 2.0 at position \(1, 0\)"),
+        ([[0.5, 0.5], [0.5, np.nan]], [0, 1], ValueError, r"got nan at position \(1, 1\)"),
+        ([[0.5, 0.5], [0.5, 0.3]], [0, 1], ValueError, "row 1 sums to 0.8"),
+        ([[[0.5, 0.5]]], [0], ValueError, r"shape \(1, 1, 2\)"),
+        (np.empty((0, 3)), np.empty(0, int), ValueError, "at least one row"),
+        (np.empty(0), np.empty(0, int), ValueError, "not be empty"),
+        ([["a", "b"]], [0], TypeError, "probs must be real numbers.*<U1"),
+        ([[1j, 0]], [0], TypeError, "complex128"),
+    ],
+)
+def test_wrong_input_is_named(metric, probs, targets, error, message):
+    with pytest.raises(error, match=message):
+        metric(probs, targets)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"n_bins": 0}, "n_bins must be at least 1, got 0"),
+        ({"strategy": "even"}, "strategy must be .* got 'even'"),
+        ({"norm": "l3"}, "norm must be .* got 'l3'"),
+    ],
+)
+def test_wrong_options_are_named(option, message):
+    with pytest.raises(ValueError, match=message):
+        expected_calibration_error(PROBS, TARGETS, **option)
