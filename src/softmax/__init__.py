@@ -20,7 +20,6 @@ __all__ = [
     "cross_entropy",
     "decisions",
     "explain",
-    "learn",
     "log_softmax",
     "logsumexp",
     "metrics",
