@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from softmax.network import Network, Objective, Rows
-from softmax.solvers import PATIENCE, Adam, Monitor, _Scaling, minimize_adam, minimize_lbfgs
+from softmax.solvers import PATIENCE, Adam, Monitor, _lbfgs_unfinished, _Scaling, minimize_adam, minimize_lbfgs
 
 
 def units(n_features):
@@ -89,6 +91,15 @@ def test_lbfgs_counts_iterations_over_all_its_rounds():
         assert outcome.n_iter == len(monitor.loss_curve) == max_iter
         assert f"max_iter={max_iter}" in outcome.unfinished
     assert (np.diff(monitor.loss_curve) < 0).all()
+
+
+def test_lbfgs_that_is_stuck_says_so_only_away_from_the_optimum():
+    def verdict(steepest, tol=1e-4):
+        return _lbfgs_unfinished(SimpleNamespace(status=2, jac=np.array([0.0, -steepest])), tol, 200)
+
+    assert "standardize the features, pass X as float64, or raise tol" in verdict(0.5)
+    assert verdict(1e-3) is None  # as near as float32 gets
+    assert verdict(1e-9, tol=0) is None
 
 
 def test_adam_is_the_algorithm_of_its_paper():
