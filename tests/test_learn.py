@@ -1,6 +1,7 @@
 import copy
 import doctest
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -259,10 +260,20 @@ def test_early_stopping_keeps_the_weights_of_the_best_validation_loss(options):
     classifier.fit(X, y)
     curve = classifier.validation_loss_curve_
     assert len(curve) == len(classifier.loss_curve_) == classifier.n_iter_ < 500
-    assert np.argmin(curve) < len(curve) - 3
+    assert 3 < len(curve) - np.argmin(curve) <= 11
     held_out = _stratified_part(y, 0.3, np.random.RandomState(0))
     loss = softmax.cross_entropy(classifier.predict_log_proba(X[held_out]), y[held_out])
     assert loss == pytest.approx(min(curve), rel=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_the_rows_held_out_are_not_trained_on(solver):
+    X, y = load("iris", scaled=True)
+    held_out = _stratified_part(y, 0.2, np.random.RandomState(0))
+    options = {"solver": solver, "max_iter": 3, "batch_size": 999, "random_state": 0}
+    stopping = quietly(SoftmaxClassifier(early_stopping=True, validation_fraction=0.2, **options), X, y)
+    alone = quietly(SoftmaxClassifier(**options), X[~held_out], y[~held_out])
+    assert stopping.loss_curve_ == pytest.approx(alone.loss_curve_, rel=1e-12)
 
 
 def test_without_early_stopping_there_is_no_validation_curve():
@@ -276,6 +287,8 @@ def test_the_held_out_part_is_stratified_and_random():
     assert np.bincount(targets[mask], minlength=4) == pytest.approx([200, 20, 2, 0], abs=1)
     assert mask.sum() == 222
     assert not np.array_equal(mask, _stratified_part(targets, 0.2, np.random.RandomState(1)))
+    rare = np.repeat(np.arange(40), [1] * 20 + [3] * 20)
+    assert not any(_stratified_part(rare, 0.3, np.random.RandomState(seed))[:20].any() for seed in range(20))
     many = _stratified_part(np.arange(1000) // 2, 0.01, np.random.RandomState(0))  # more classes than rows to take
     assert many.sum() == 10
 
@@ -362,6 +375,16 @@ def test_partial_fit_goes_on_after_fit():
     assert classifier.loss_curve_[-1] == pytest.approx(loss, rel=1e-4)
 
 
+def test_fit_forgets_what_partial_fit_remembers():
+    X, y = tutorial()
+    fresh = network(max_iter=5, warm_start=False)
+    used = clone(fresh).partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y)
+    for classifier in (fresh, used):
+        quietly(classifier, X, y).partial_fit(X, y)
+    assert same_weights(fresh, used)
+    assert fresh.loss_curve_ == used.loss_curve_
+
+
 @pytest.mark.parametrize("option", [{"solver": "lbfgs"}, {"early_stopping": True}, {"class_weight": "balanced"}])
 def test_partial_fit_is_absent_where_all_rows_are_needed(option):
     classifier = SoftmaxClassifier(**option)
@@ -393,15 +416,16 @@ def test_a_far_too_large_learning_rate_is_taken_back_and_reported(options, activ
     X, y = tutorial(dtype=dtype)
     classifier = SoftmaxClassifier(activation=activation, learning_rate=1e6, max_iter=100, random_state=0, **options)
     with pytest.warns(
-        ConvergenceWarning, match=r"diverged in \d+ of \d+ epochs .* set learning_rate=\S+ or lower"
+        ConvergenceWarning, match=r"diverged in \d+ of \d+ epochs .* set learning_rate below \S+,"
     ) as seen:
         classifier.fit(X, y)
-    assert {warning.category for warning in seen} == {ConvergenceWarning}
+    assert [warning.category for warning in seen] == [ConvergenceWarning]
+    assert 0.01 < float(re.search(r"learning_rate below ([^,]+),", str(seen[0].message))[1]) < 100
     assert finite(classifier)
     probs = classifier.predict_proba(X)
     assert softmax.cross_entropy(np.log(np.maximum(probs, 1e-30)), y) < 2 * np.log(3)
     assert np.isfinite(classifier.loss_curve_).all()
-    assert len(classifier.loss_curve_) < classifier.n_iter_
+    assert 0 < len(classifier.loss_curve_) < classifier.n_iter_
 
 
 def test_where_every_epoch_diverges_the_first_weights_stay():

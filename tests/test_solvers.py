@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from softmax.network import Network, Objective, Rows
-from softmax.solvers import PATIENCE, Adam, Monitor, _Scaling, minimize_adam, minimize_lbfgs
+from softmax.solvers import PATIENCE, Adam, Monitor, _lbfgs_unfinished, _Scaling, minimize_adam, minimize_lbfgs
 
 
 def units(n_features):
@@ -91,6 +93,15 @@ def test_lbfgs_counts_iterations_over_all_its_rounds():
     assert (np.diff(monitor.loss_curve) < 0).all()
 
 
+def test_lbfgs_that_is_stuck_says_so_only_away_from_the_optimum():
+    def verdict(steepest, tol=1e-4):
+        return _lbfgs_unfinished(SimpleNamespace(status=2, jac=np.array([0.0, -steepest])), tol, 200)
+
+    assert "standardize the features, pass X as float64, or raise tol" in verdict(0.5)
+    assert verdict(1e-3) is None  # as near as float32 gets
+    assert verdict(1e-9, tol=0) is None
+
+
 def test_adam_is_the_algorithm_of_its_paper():
     rng = np.random.RandomState(0)
     params, expected = np.ones(3), np.ones(3)
@@ -102,6 +113,76 @@ def test_adam_is_the_algorithm_of_its_paper():
         expected -= 0.1 * (mean / (1 - 0.9**t)) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
         adam.step(params, gradient)
         np.testing.assert_allclose(params, expected, rtol=1e-12)
+
+
+def test_adam_restarts_from_nothing():
+    adam, fresh = Adam(3, 0.1, np.float64), Adam(3, 0.05, np.float64)
+    adam.step(np.ones(3), np.array([5.0, -1.0, 2.0]))
+    adam.restart(0.05)
+    moved, expected = np.ones(3), np.ones(3)
+    for _ in range(3):
+        adam.step(moved, np.array([1.0, 2.0, 3.0]))
+        fresh.step(expected, np.array([1.0, 2.0, 3.0]))
+    np.testing.assert_array_equal(moved, expected)
+
+
+class Scripted(Objective):
+    """An objective whose values and gradients are given in advance; the first call is the look before any step."""
+
+    def __init__(self, network, calls):
+        super().__init__(network, 0.0, 10, np.float64)
+        self.calls = iter(calls)
+        self.n_calls = 0
+
+    def __call__(self, params, rows):
+        self.n_calls += 1
+        loss, slope = next(self.calls)
+        return loss, np.full(len(params), slope)
+
+
+def run_scripted(calls, *, max_iter, rate=0.1):
+    network, rows, params = problem((5, 3), n=40)
+    start, objective, adam = params.copy(), Scripted(network, calls), Adam(len(params), rate, np.float64)
+    monitor = monitor_of(network)
+    rng = np.random.RandomState(0)
+    outcome = minimize_adam(
+        objective, params, rows, adam=adam, batch_size=10, max_iter=max_iter, rng=rng, monitor=monitor
+    )
+    return outcome, start, objective, adam, monitor
+
+
+def test_an_epoch_is_taken_back_as_soon_as_its_loss_is_not_finite():
+    calls = [(1.0, 0.0), (1.0, 1.0), (np.inf, 1.0)]
+    outcome, start, objective, adam, monitor = run_scripted(calls, max_iter=1)
+    assert objective.n_calls == 3
+    np.testing.assert_array_equal(outcome.params, start)
+    assert adam.learning_rate == 0.05
+    assert monitor.loss_curve == []
+    assert "diverged in 1 of 1 epochs" in outcome.diverged
+
+
+def test_an_epoch_whose_last_step_is_not_finite_is_taken_back():
+    calls = [(1.0, 0.0), (1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (1.0, np.nan)]
+    outcome, start, *_ = run_scripted(calls, max_iter=1)
+    np.testing.assert_array_equal(outcome.params, start)
+    assert outcome.diverged
+
+
+def test_a_diverging_epoch_goes_back_to_the_best_one():
+    good, bad = [(0.5, 1.0)] * 4, [(9.0, 1.0)] * 4
+    after_one, *_ = run_scripted([(1.0, 0.0), *good], max_iter=1)
+    after_two, _, _, _, monitor = run_scripted([(1.0, 0.0), *good, *bad], max_iter=2)
+    np.testing.assert_array_equal(after_two.params, after_one.params)
+    assert after_two.n_iter == 2
+    assert monitor.loss_curve == [0.5]
+    assert after_one.diverged is None
+
+
+def test_a_loss_below_that_of_a_guess_is_no_divergence():
+    trained = [(0.001, 0.0), *[(0.05, 1.0)] * 4]  # a step out of a trained network's optimum
+    assert run_scripted(trained, max_iter=1)[0].diverged is None
+    untrained = [(50.0, 0.0), *[(60.0, 1.0)] * 4]  # nor is it one to be far off before the first step
+    assert run_scripted(untrained, max_iter=1)[0].diverged is None
 
 
 def test_adam_goes_over_every_row_once_an_epoch():

@@ -314,7 +314,7 @@ def minimize_adam(
         diverged = (
             f"Training diverged in {taken_back} of {n_iter} epochs (loss above {limit:.3g} or not finite): they were "
             f"taken back and the learning rate fell from {first_rate:g} to {adam.learning_rate:g}; "
-            f"set learning_rate={adam.learning_rate:g} or lower, or standardize the features."
+            f"set learning_rate below {adam.learning_rate:g}, or standardize the features."
         )
     elif not monitor.stalled:
         unfinished = (
