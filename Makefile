@@ -1,28 +1,101 @@
-# `make` alone lists the targets. Every target sets up what it needs: a virtual environment in .venv and the built wheel in
-# it. Safe to run twice; the wheel is rebuilt only when its sources have changed.
+# `make` alone lists the targets. Each sets up what it needs in .venv and build/, does nothing twice, and builds the
+# wheel again only when its sources have changed. What runs is the installed wheel, never the source tree.
 .DEFAULT_GOAL := help
+
 PYTHON ?= python3
+JOBS ?= 2
+# More arguments for pytest or the benchmark: make test ARGS="-k logsumexp".
+ARGS ?=
+# ON: a compiler warning fails the build.
+WERROR ?= OFF
+# What `make bench` installs as PyTorch, for instance torch==2.13.0 or the address of a wheel.
+BENCH_TORCH ?= torch
+
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find src -type f -not -name '*.pyc')
+PIP := $(BIN)/python -m pip -q --disable-pip-version-check
+# The wheel is built in .venv itself, so that the compiler runs only for the files that changed. `make dist` builds it
+# once more in isolation, from what pyproject.toml asks for.
+BUILD_TOOLS := "scikit-build-core>=0.10" "numpy>=2.0" "cmake>=3.18" ninja build
+WHEEL := $(PIP) wheel . --no-deps --no-build-isolation
+NATIVE := $(shell find src/native -name '*.[ch]pp')
+SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find src -not -name '__pycache__' -not -name '*.pyc')
+# More threads than cores wait asleep, so that two test processes do not starve each other.
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest
 
-.PHONY: help demo test lint bench dist docs-check clean
+.PHONY: help demo test lint format docs-check sanitize bench dist clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+demo: $(VENV)/.extra-cli ## train on handwritten digits, predict and explain; files land in demo/
+	@mkdir -p demo
+	@cd demo && $(CURDIR)/$(BIN)/softmax demo
+	@echo "== the files are in demo/, the command is $(BIN)/softmax"
 
-dist/.wheel: $(SOURCES) | $(BIN)/python
-	rm -rf dist && mkdir -p dist
-	$(BIN)/pip wheel -q . --no-deps -w dist
-	touch $@
+test: $(VENV)/.extra-test ## run the tests, the docstrings' examples and the documentation
+	$(PYTEST) -n $(JOBS) $(ARGS)
 
-$(VENV)/.test: dist/.wheel
-	$(BIN)/pip install -q --force-reinstall --no-deps dist/softmax-*.whl
-	$(BIN)/pip install -q "$$(echo dist/softmax-*.whl)[test]"
-	touch $@
+lint: $(VENV)/.extra-all $(VENV)/.extra-lint ## check style and types, Python and C++
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
-test: $(VENV)/.test ## build the wheel, install it with the test extra, run the tests against it
-	$(BIN)/pytest
+format: $(VENV)/.extra-lint ## format all sources in place
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(NATIVE)
+
+docs-check: $(VENV)/.extra-test ## run every example of README.md, docs/ and the docstrings as typed
+	$(PYTEST) tests/test_docs.py $(ARGS)
+
+sanitize: $(VENV)/.extra-test build/sanitize/.installed ## run the tests under AddressSanitizer and UBSan (Linux, GCC)
+	@rm -f build/sanitize/report.*
+	LD_PRELOAD="$(foreach lib,libasan.so libubsan.so libstdc++.so.6,$$(g++ -print-file-name=$(lib)))" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(CURDIR)/build/sanitize/report \
+	UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/build/sanitize/site \
+	$(PYTEST) --capture=sys -n $(JOBS) $(ARGS); \
+	status=$$?; cat build/sanitize/report.* 2> /dev/null && exit 1; exit $$status
+
+bench: $(VENV)/.extra-bench ## compare speed and accuracy with SciPy, PyTorch, ONNX Runtime and JAX
+	$(BIN)/python benchmarks/bench_softmax.py $(ARGS)
+
+dist: build/.wheel ## build the sdist and the wheel into dist/ and check what they hold
+	rm -rf dist
+	$(BIN)/python -m build > build/dist.log 2>&1 || { cat build/dist.log; exit 1; }
+	$(BIN)/python tools/check_dist.py dist build/wheel
+
+clean: ## remove everything that the other targets made
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.ready: Makefile
+	@echo "== set up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade pip
+	@$(PIP) install $(BUILD_TOOLS)
+	@touch $@
+
+build/.wheel: $(SOURCES) | $(VENV)/.ready
+	@echo "== build the wheel"
+	@rm -rf build/wheel
+	@$(WHEEL) -w build/wheel -C build-dir=build/cmake -C cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=$(WERROR)
+	@touch $@
+
+$(VENV)/.installed: build/.wheel
+	@$(PIP) install --force-reinstall --no-deps build/wheel/*.whl
+	@touch $@
+
+# What an extra needs, once for each pyproject.toml; the wheel itself is installed above.
+$(VENV)/.extra-%: pyproject.toml | $(VENV)/.installed
+	@echo "== install what softmax[$*] needs"
+	@$(PIP) install "$$(echo build/wheel/*.whl)[$*]" $(if $(filter bench,$*),"$(BENCH_TORCH)")
+	@touch $@
+
+build/sanitize/.installed: $(SOURCES) | $(VENV)/.ready
+	@echo "== build with sanitizers"
+	@rm -rf build/sanitize/wheel build/sanitize/site
+	@CXX=g++ $(WHEEL) -w build/sanitize/wheel -C build-dir=build/sanitize/cmake -C install.strip=false \
+		-C cmake.define.SOFTMAX_SANITIZE=ON -C cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=ON
+	@$(PIP) install --no-deps --target build/sanitize/site build/sanitize/wheel/*.whl
+	@touch $@

@@ -1,9 +1,38 @@
-"""From a model's scores to a decision: the softmax family, its losses and gradients."""
+"""From a model's scores to a decision: the softmax family, its losses and gradients, metrics and decisions.
 
+All of it needs NumPy alone but `softmax.learn`, the classifier, which is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from . import decisions, metrics, reference
 from .explanation import explain
-from .functions import log_softmax, logsumexp, sigmoid, softmax
+from .functions import Partition, log_softmax, logsumexp, sigmoid, softmax
 from .gradients import value_and_grad
 from .losses import cross_entropy
 
+if TYPE_CHECKING:
+    from . import learn
+
 __version__ = "0.1.0"
-__all__ = ["cross_entropy", "explain", "log_softmax", "logsumexp", "sigmoid", "softmax", "value_and_grad"]
+__all__ = [
+    "Partition",
+    "cross_entropy",
+    "decisions",
+    "explain",
+    "log_softmax",
+    "logsumexp",
+    "metrics",
+    "reference",
+    "sigmoid",
+    "softmax",
+    "value_and_grad",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "learn":
+        from importlib import import_module
+
+        return import_module("softmax.learn")
+    raise AttributeError(f"module 'softmax' has no attribute {name!r}")

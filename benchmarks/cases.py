@@ -1,0 +1,163 @@
+"""What is computed: the pieces of work that the libraries are compared on, their inputs, and the exact answers.
+
+An operation is one function here, in `EXACT`, and one method of the same name for each library in `peers.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softmax import reference
+
+Array = NDArray[Any]
+CHECKED_ELEMENTS = 2**22  # of a larger result only some rows, spread from the first to the last, are checked
+
+
+class Missing(Exception):
+    """A library has no such operation, which is no fault."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One piece of work: an operation on logits of `shape` and `dtype`, drawn from N(0, scale²).
+
+    `out` asks for the result in an array that is passed in. The scale of 5 spreads a row as widely as the logits of a
+    language model, and keeps every probability in the normal range: below it libraries differ in whether they flush to
+    zero, which is another question than how fast and how exact they are.
+    """
+
+    op: str
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+    axis: int = -1
+    out: bool = False
+    label_smoothing: float = 0.0
+    scale: float = 5.0
+    seed: int = 0
+
+    @property
+    def shape_name(self) -> str:
+        """The shape as it is written in tables and on the command line: "1000x1000"."""
+        return "x".join(map(str, self.shape))
+
+    @property
+    def title(self) -> str:
+        """What is computed, without the shape: cases of one title share a table."""
+        words = [
+            self.op,
+            self.dtype,
+            "with gradient" if self.op == "cross_entropy" else "",
+            f"axis={self.axis}" if self.axis != -1 else "",
+            f"label_smoothing={self.label_smoothing}" if self.label_smoothing else "",
+            "out=" if self.out else "",
+        ]
+        return " ".join(filter(None, words))
+
+
+class Part(NamedTuple):
+    """One array of an exact answer, and the magnitudes that its errors are compared with.
+
+    Where a small result is the difference of large numbers (a log-probability near 0), the peers are off by millions of
+    ULP. That is reported, but is not wrong as long as the error is small beside `magnitude`, the size of those numbers.
+    Where cancellation is in the problem itself, errors are reported in ULP of the `terms` that cancel.
+    """
+
+    exact: Array
+    magnitude: Array | float = 0.0
+    terms: Array | float = 0.0
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The NumPy dtype of a name, bfloat16 included, which is ml_dtypes'."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        name = ml_dtypes.bfloat16
+    return np.dtype(name)
+
+
+def inputs(case: Case) -> dict[str, Array]:
+    """The arrays that the operation is given, the same in every process."""
+    rng = np.random.default_rng(case.seed)
+    drawn = np.float64 if case.dtype == "float64" else np.float32
+    logits = rng.standard_normal(case.shape, dtype=drawn)
+    logits *= case.scale
+    arrays: dict[str, Array] = {"logits": logits.astype(numpy_dtype(case.dtype), copy=False)}
+    if case.op == "cross_entropy":
+        arrays["targets"] = rng.integers(case.shape[-1], size=case.shape[:-1])
+    return arrays
+
+
+def checked_rows(case: Case) -> Array:
+    """Indices, along the first dimension, of the rows whose answers are checked: always the first and the last."""
+    rows = case.shape[0]
+    wanted = rows if case.axis != -1 else min(rows, max(2, CHECKED_ELEMENTS // math.prod(case.shape[1:])))
+    return np.unique(np.linspace(0, rows - 1, wanted).round().astype(np.intp))
+
+
+def select(case: Case, answer: tuple[Array, ...]) -> list[Array]:
+    """Of a whole answer, what is checked: the checked rows of arrays, and scalars as they are."""
+    rows = checked_rows(case)
+    return [part[rows] if part.ndim and case.axis == -1 else part for part in answer]
+
+
+def _wide(case: Case, x: Array) -> Array:
+    """float64, which is exact enough to judge float32 by, or longdouble to judge float64 by."""
+    return x.astype(np.longdouble if case.dtype == "float64" else np.float64)
+
+
+def _softmax(case: Case, logits: Array) -> Iterator[Part]:
+    probs = reference.softmax(_wide(case, logits[checked_rows(case)]), axis=case.axis)
+    yield Part(probs)
+
+
+def _log_softmax(case: Case, logits: Array) -> Iterator[Part]:
+    log_probs = reference.log_softmax(_wide(case, logits[checked_rows(case)]), axis=case.axis)
+    yield Part(log_probs, -log_probs.min(axis=case.axis, keepdims=True))
+
+
+def _logsumexp(case: Case, logits: Array) -> Iterator[Part]:
+    x = _wide(case, logits[checked_rows(case)])
+    yield Part(reference.logsumexp(x, axis=case.axis), np.abs(x).max(axis=case.axis))
+
+
+def _cross_entropy(case: Case, logits: Array, targets: Array) -> Iterator[Part]:
+    yield Part(np.asarray(_mean_loss(case, logits, targets)), magnitude=1.0)
+    rows, (count, classes), alpha = checked_rows(case), case.shape, case.label_smoothing
+    hit = np.zeros((len(rows), classes), bool)
+    hit[np.arange(len(rows)), targets[rows]] = True
+    gradient = reference.cross_entropy_gradient(_wide(case, logits[rows]), targets[rows])
+    # With smoothing, it is the difference to a target of 1 - alpha + alpha/K, and of alpha/K elsewhere.
+    shift = np.where(hit, alpha - alpha / classes, -alpha / classes)
+    terms = np.maximum(np.abs(gradient), np.abs(shift)) if alpha else 0.0
+    yield Part((gradient + shift) / count, np.where(hit, 1.0, terms) / count, terms / count)
+
+
+def _mean_loss(case: Case, logits: Array, targets: Array) -> Any:
+    """The loss of all rows, in blocks, as it is their mean that the libraries return."""
+    total = _wide(case, np.zeros(()))
+    step = max(1, CHECKED_ELEMENTS // case.shape[-1])
+    for start in range(0, case.shape[0], step):
+        log_probs = reference.log_softmax(_wide(case, logits[start : start + step]))
+        hits = np.take_along_axis(log_probs, targets[start : start + step, np.newaxis], axis=-1)
+        total -= (1 - case.label_smoothing) * hits.sum() + case.label_smoothing * log_probs.mean(axis=-1).sum()
+    return total / case.shape[0]
+
+
+EXACT: dict[str, Callable[..., Iterator[Part]]] = {
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "logsumexp": _logsumexp,
+    "cross_entropy": _cross_entropy,
+}
+
+
+def expected(case: Case) -> list[Part]:
+    """The exact answer of a case, cut as `select` cuts the libraries' answers."""
+    return list(EXACT[case.op](case, **inputs(case)))

@@ -1,0 +1,321 @@
+"""The libraries: how a user of each would compute every operation. Nothing is imported before a library is made.
+
+Each method of the name of an operation returns a call without arguments; making it (converting the input, building a
+model, compiling) is not timed. To add an operation, write a method of its name here and its exact answer in `cases.py`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+import numpy as np
+from cases import Case, Missing, numpy_dtype
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Call = Callable[[], Any]
+
+
+class Library:
+    """What all have in common; `threads` processors are to be used."""
+
+    label: ClassVar[str]
+    modules: ClassVar[tuple[str, ...]]  # what has to be installed, the one whose version counts first
+    has_out: ClassVar[bool] = False
+    is_yardstick: ClassVar[bool] = False  # moves the same bytes, but computes nothing that could be checked
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    @classmethod
+    def installed(cls) -> bool:
+        return all(importlib.util.find_spec(module) for module in cls.modules)
+
+    def describe(self) -> dict[str, str]:
+        return {"version": version(self.modules[0])}
+
+    def arrays(self, result: Any) -> tuple[Array, ...]:
+        """The result of a call as NumPy arrays of the same dtype."""
+        return tuple(map(np.asarray, result)) if isinstance(result, (tuple, list)) else (np.asarray(result),)
+
+
+class Softmax(Library):
+    """This package."""
+
+    label = "softmax"
+    modules = ("softmax",)
+    has_out = True
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import softmax
+
+        self.api = softmax
+
+    def describe(self) -> dict[str, str]:
+        native = importlib.import_module("softmax._native")
+        return super().describe() | ({"isa": str(native.isa())} if hasattr(native, "isa") else {})
+
+    def softmax(self, case: Case, logits: Array) -> Call:
+        if case.out:
+            return partial(self.api.softmax, logits, axis=case.axis, out=np.empty_like(logits))
+        return partial(self.api.softmax, logits, axis=case.axis)
+
+    def log_softmax(self, case: Case, logits: Array) -> Call:
+        return partial(self.api.log_softmax, logits, axis=case.axis)
+
+    def logsumexp(self, case: Case, logits: Array) -> Call:
+        return partial(self.api.logsumexp, logits, axis=case.axis)
+
+    def cross_entropy(self, case: Case, logits: Array, targets: Array) -> Call:
+        options = {"label_smoothing": case.label_smoothing} if case.label_smoothing else {}
+        return partial(self.api.value_and_grad(self.api.cross_entropy), logits, targets, **options)
+
+
+class NumPy(Library):
+    """What one writes with NumPy alone."""
+
+    label = "NumPy"
+    modules = ("numpy",)
+
+    def softmax(self, case: Case, logits: Array) -> Call:
+        def call() -> Array:
+            exps = np.exp(logits - logits.max(axis=case.axis, keepdims=True))
+            return np.asarray(exps / exps.sum(axis=case.axis, keepdims=True))
+
+        return call
+
+    def log_softmax(self, case: Case, logits: Array) -> Call:
+        def call() -> Array:
+            shifted = logits - logits.max(axis=case.axis, keepdims=True)
+            return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=case.axis, keepdims=True)))
+
+        return call
+
+    def logsumexp(self, case: Case, logits: Array) -> Call:
+        def call() -> Array:
+            top = logits.max(axis=case.axis, keepdims=True)
+            return np.asarray(
+                (top + np.log(np.exp(logits - top).sum(axis=case.axis, keepdims=True))).squeeze(case.axis)
+            )
+
+        return call
+
+    def cross_entropy(self, case: Case, logits: Array, targets: Array) -> Call:
+        rows, alpha = np.arange(len(logits)), case.label_smoothing
+
+        def call() -> tuple[Any, Array]:
+            shifted = logits - logits.max(axis=-1, keepdims=True)
+            exps = np.exp(shifted)
+            total = exps.sum(axis=-1, keepdims=True)
+            losses = np.log(total[:, 0]) - (1 - alpha) * shifted[rows, targets]
+            gradient = exps / total
+            gradient[rows, targets] -= 1 - alpha
+            if alpha:
+                losses -= alpha * shifted.mean(axis=-1)
+                gradient -= alpha / logits.shape[-1]
+            gradient /= len(logits)
+            return losses.mean(), gradient
+
+        return call
+
+
+class SciPy(Library):
+    label = "SciPy"
+    modules = ("scipy",)
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import scipy.special
+
+        self.special = scipy.special
+
+    def softmax(self, case: Case, logits: Array) -> Call:
+        return partial(self.special.softmax, logits, axis=case.axis)
+
+    def log_softmax(self, case: Case, logits: Array) -> Call:
+        return partial(self.special.log_softmax, logits, axis=case.axis)
+
+    def logsumexp(self, case: Case, logits: Array) -> Call:
+        return partial(self.special.logsumexp, logits, axis=case.axis)
+
+
+class Torch(Library):
+    label = "PyTorch"
+    modules = ("torch",)
+    has_out = True
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import torch
+
+        torch.set_num_threads(threads)
+        self.torch = torch
+
+    def arrays(self, result: Any) -> tuple[Array, ...]:
+        def array(tensor: Any) -> Array:
+            tensor = tensor.detach()
+            if tensor.dtype == self.torch.bfloat16:  # unknown to NumPy
+                return np.asarray(tensor.view(self.torch.int16).numpy().view(numpy_dtype("bfloat16")))
+            return np.asarray(tensor.numpy())
+
+        return tuple(map(array, result if isinstance(result, tuple) else (result,)))
+
+    def _tensor(self, array: Array) -> Any:
+        if array.dtype == numpy_dtype("bfloat16"):
+            return self.torch.from_numpy(array.view(np.int16)).view(self.torch.bfloat16)
+        return self.torch.from_numpy(array)
+
+    def softmax(self, case: Case, logits: Array) -> Call:
+        tensor = self._tensor(logits)
+        if case.out:
+            return partial(self.torch.softmax, tensor, case.axis, out=self.torch.empty_like(tensor))
+        return partial(self.torch.softmax, tensor, case.axis)
+
+    def log_softmax(self, case: Case, logits: Array) -> Call:
+        return partial(self.torch.log_softmax, self._tensor(logits), case.axis)
+
+    def logsumexp(self, case: Case, logits: Array) -> Call:
+        return partial(self.torch.logsumexp, self._tensor(logits), case.axis)
+
+    def cross_entropy(self, case: Case, logits: Array, targets: Array) -> Call:
+        leaf, classes = self._tensor(logits).requires_grad_(), self._tensor(targets)
+        function = self.torch.nn.functional.cross_entropy
+
+        def call() -> tuple[Any, Any]:
+            leaf.grad = None
+            loss = function(leaf, classes, label_smoothing=case.label_smoothing)
+            loss.backward()
+            return loss, leaf.grad
+
+        return call
+
+
+class OnnxRuntime(Library):
+    """Models of one node; `out=` is its IO binding."""
+
+    label = "ONNX Runtime"
+    modules = ("onnxruntime", "onnx")
+    has_out = True
+
+    def _session(self, operator: str, case: Case, **attributes: Any) -> Any:
+        import onnx
+        import onnxruntime
+
+        element = onnx.helper.np_dtype_to_tensor_dtype(numpy_dtype(case.dtype))
+        x, y = (onnx.helper.make_tensor_value_info(name, element, None) for name in "xy")
+        graph = onnx.helper.make_graph(
+            [onnx.helper.make_node(operator, ["x"], ["y"], **attributes)], operator, [x], [y]
+        )
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+        options = onnxruntime.SessionOptions()
+        if self.threads != os.cpu_count():  # with all, its own choice binds its threads to processors
+            options.intra_op_num_threads = self.threads
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def _run(self, operator: str, case: Case, logits: Array, **attributes: Any) -> Call:
+        return partial(self._session(operator, case, **attributes).run, ["y"], {"x": logits})
+
+    def softmax(self, case: Case, logits: Array) -> Call:
+        if not case.out:
+            return self._run("Softmax", case, logits, axis=case.axis)
+        session, out = self._session("Softmax", case, axis=case.axis), np.empty_like(logits)
+        binding = session.io_binding()
+        binding.bind_cpu_input("x", logits)
+        binding.bind_output("y", "cpu", 0, logits.dtype.type, logits.shape, out.ctypes.data)
+
+        def call() -> Array:
+            session.run_with_iobinding(binding)
+            return out
+
+        return call
+
+    def log_softmax(self, case: Case, logits: Array) -> Call:
+        return self._run("LogSoftmax", case, logits, axis=case.axis)
+
+    def logsumexp(self, case: Case, logits: Array) -> Call:
+        return self._run("ReduceLogSumExp", case, logits, axes=[case.axis], keepdims=0)
+
+
+class Jax(Library):
+    """Compiled functions on arrays that are JAX's already."""
+
+    label = "JAX"
+    modules = ("jax",)
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        self.jax = jax
+
+    def _compiled(self, function: Callable[..., Any], *arrays: Array) -> Call:
+        compiled, held, wait = self.jax.jit(function), self.jax.device_put(arrays), self.jax.block_until_ready
+        return lambda: wait(compiled(*held))
+
+    def softmax(self, case: Case, logits: Array) -> Call:
+        return self._compiled(partial(self.jax.nn.softmax, axis=case.axis), logits)
+
+    def log_softmax(self, case: Case, logits: Array) -> Call:
+        return self._compiled(partial(self.jax.nn.log_softmax, axis=case.axis), logits)
+
+    def logsumexp(self, case: Case, logits: Array) -> Call:
+        return self._compiled(partial(self.jax.nn.logsumexp, axis=case.axis), logits)
+
+    def cross_entropy(self, case: Case, logits: Array, targets: Array) -> Call:
+        alpha = case.label_smoothing
+
+        def loss(logits: Any, targets: Any) -> Any:
+            log_probs = self.jax.nn.log_softmax(logits)
+            hits = self.jax.numpy.take_along_axis(log_probs, targets[:, None], axis=-1)
+            return -(1 - alpha) * hits.mean() - alpha * log_probs.mean()
+
+        return self._compiled(self.jax.value_and_grad(loss), logits, targets)
+
+
+class Copy(Library):
+    """The least that one read and one write of the same arrays cost: `copy` for a new result, `copyto` for `out=`."""
+
+    label = "copy"
+    modules = ("numpy",)
+    has_out = True
+    is_yardstick = True
+
+    def arrays(self, result: Any) -> tuple[Array, ...]:
+        return ()
+
+    def softmax(self, case: Case, logits: Array) -> Call:
+        return partial(np.copyto, np.empty_like(logits), logits) if case.out else logits.copy
+
+
+class CopyInThreads(Copy):
+    """The same with a part of the array for each thread."""
+
+    label = "copy, threads"
+
+    def softmax(self, case: Case, logits: Array) -> Call:
+        if not case.out or self.threads == 1:
+            raise Missing("a copy in threads, but for out=")
+        pool = ThreadPoolExecutor(self.threads)
+        sources = np.array_split(logits.reshape(-1), self.threads)
+        targets = np.array_split(np.empty(logits.size, logits.dtype), self.threads)
+        return lambda: list(pool.map(np.copyto, targets, sources))
+
+
+OURS = Softmax
+PEERS: dict[str, type[Library]] = {
+    "numpy": NumPy,
+    "scipy": SciPy,
+    "torch": Torch,
+    "onnxruntime": OnnxRuntime,
+    "jax": Jax,
+    "copy": Copy,
+    "copy-threads": CopyInThreads,
+}

@@ -1,0 +1,396 @@
+// Few classes: one row a lane. A tile of as many rows as a vector has lanes is turned into columns, one vector a class, so
+// that maximum, sum and logarithm are plain vector arithmetic without a step across lanes. Rows of up to `lanes_limit`
+// entries always go this way, alone or among others, so their bits do not depend on what is beside them.
+//
+// Lanes that hold something special (a NaN, an infinite maximum, a temperature at the end of its range) are done by the
+// general row functions; what the vectors compute in such a lane is thrown away.
+#pragma once
+
+#include "cross_entropy.hpp"
+
+namespace softmax::SOFTMAX_ISA {
+
+constexpr ptrdiff_t lanes_limit = 64;
+
+// One operand of a loop call: `outer` bytes from row to row, `inner` from entry to entry.
+template <class T>
+struct Batch {
+    char* data;
+    ptrdiff_t outer, inner;
+
+    T* entry(ptrdiff_t row, ptrdiff_t i) const { return reinterpret_cast<T*>(data + row * outer + i * inner); }
+    T& value(ptrdiff_t row) const { return *entry(row, 0); }
+};
+
+template <class T>
+struct Tile {
+    using S = Simd<T>;
+    using V = typename S::V;
+    V column[lanes_limit + S::lanes];  // room for a whole square behind the last class
+    ptrdiff_t first;                   // the row in lane 0
+    int rows;                          // lanes in use
+    ptrdiff_t n;                       // classes
+
+    T& entry(int lane, ptrdiff_t j) { return reinterpret_cast<T*>(&column[j])[lane]; }
+
+    void read(const Batch<T>& x) {
+        if (x.outer == sizeof(T) && rows == S::lanes) {
+            for (ptrdiff_t j = 0; j < n; ++j) column[j] = load<S>(x.entry(first, j));
+        } else if (x.inner == sizeof(T)) {
+            for (ptrdiff_t j = 0; j < n; j += S::lanes) {
+                const int width = int(n - j < S::lanes ? n - j : S::lanes);
+                V square[S::lanes];
+                for (int row = 0; row < rows; ++row) square[row] = load_first<S>(x.entry(first + row, j), width);
+                for (int row = rows; row < S::lanes; ++row) square[row] = splat<S>(T(0));
+                transpose<S>(square);
+                for (int i = 0; i < S::lanes; ++i) column[j + i] = square[i];
+            }
+        } else {
+            for (ptrdiff_t j = 0; j < n; ++j) {
+                column[j] = splat<S>(T(0));
+                for (int row = 0; row < rows; ++row) entry(row, j) = *x.entry(first + row, j);
+            }
+        }
+    }
+
+    void write(const Batch<T>& out) {
+        if (out.outer == sizeof(T) && rows == S::lanes) {
+            for (ptrdiff_t j = 0; j < n; ++j) store(out.entry(first, j), column[j]);
+        } else if (out.inner == sizeof(T)) {
+            for (ptrdiff_t j = 0; j < n; j += S::lanes) {
+                const int width = int(n - j < S::lanes ? n - j : S::lanes);
+                V square[S::lanes];
+                for (int i = 0; i < S::lanes; ++i) square[i] = column[j + i];
+                transpose<S>(square);
+                for (int row = 0; row < rows; ++row) store_first<S>(out.entry(first + row, j), square[row], width);
+            }
+        } else {
+            for (ptrdiff_t j = 0; j < n; ++j) {
+                for (int row = 0; row < rows; ++row) *out.entry(first + row, j) = entry(row, j);
+            }
+        }
+    }
+
+    void apply(const Batch<char>& mask) {
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            for (int row = 0; row < rows; ++row) {
+                if (!*mask.entry(first + row, j)) entry(row, j) = T(-INFINITY);
+            }
+        }
+    }
+};
+
+// One bit for each lane that is not zero.
+template <class T, class V>
+unsigned lanes_set(const V& flags, int rows) {
+    T values[sizeof(V) / sizeof(T)];
+    store(values, flags);
+    unsigned bits = 0;
+    for (int lane = 0; lane < rows; ++lane) bits |= unsigned(values[lane] != 0) << lane;
+    return bits;
+}
+
+// What the columns of a tile say before any exponential: maxima, and the lanes that are special, one bit each.
+template <class T>
+struct Tops {
+    using S = Simd<T>;
+    typename S::V maximum;
+    unsigned special;
+
+    explicit Tops(const Tile<T>& tile) {
+        const auto one = splat<S>(T(1)), zero = splat<S>(T(0)), largest = splat<S>(std::numeric_limits<T>::max());
+        auto odd = zero;
+        maximum = splat<S>(T(-INFINITY));
+        for (ptrdiff_t j = 0; j < tile.n; ++j) {
+            odd = tile.column[j] == tile.column[j] ? odd : one;
+            maximum = max(tile.column[j], maximum);
+        }
+        odd = maximum > largest ? one : odd;
+        odd = maximum < -largest ? one : odd;
+        special = lanes_set<T>(odd, tile.rows);
+    }
+};
+
+// The temperatures of a tile's rows: constants for each lane, and the lanes whose temperature is special.
+template <class T>
+struct Temperatures {
+    using S = Simd<T>;
+    using V = typename S::V;
+    V log2e_t, ln2t_high, ln2t_low, inverse_high, inverse_low;
+    unsigned special = 0;
+    bool tempered = false;
+
+    static bool ordinary(double t) { return t >= smallest_temperature && t <= largest_temperature; }
+
+    Temperatures(const Batch<double>& temperature, ptrdiff_t first, int rows) {
+        if (temperature.outer == 0) {
+            const double t = temperature.value(0);
+            tempered = t != 1;
+            special = ordinary(t) ? 0 : ~0u;
+            set(temperature_constants<T>(special ? 1 : t));
+            return;
+        }
+        Temperature<T> each[S::lanes];
+        for (int lane = 0; lane < S::lanes; ++lane) {
+            double t = lane < rows ? temperature.value(first + lane) : 1;
+            tempered = tempered || t != 1;
+            if (!ordinary(t)) {
+                special |= 1u << lane;
+                t = 1;
+            }
+            each[lane] = temperature_constants<T>(t);
+        }
+        gather(log2e_t, each, &Temperature<T>::log2e_t);
+        gather(ln2t_high, each, &Temperature<T>::ln2t_high);
+        gather(ln2t_low, each, &Temperature<T>::ln2t_low);
+        gather(inverse_high, each, &Temperature<T>::inverse_high);
+        gather(inverse_low, each, &Temperature<T>::inverse_low);
+    }
+
+    Reduction<S> reduction(const V& maximum) const {
+        return {maximum, log2e_t, ln2t_high, ln2t_low, inverse_high, inverse_low, Float<T>()};
+    }
+
+private:
+    void set(const Temperature<T>& t) {
+        log2e_t = splat<S>(t.log2e_t);
+        ln2t_high = splat<S>(t.ln2t_high);
+        ln2t_low = splat<S>(t.ln2t_low);
+        inverse_high = splat<S>(t.inverse_high);
+        inverse_low = splat<S>(t.inverse_low);
+    }
+    static void gather(V& to, const Temperature<T> (&each)[S::lanes], T Temperature<T>::* member) {
+        T values[S::lanes];
+        for (int lane = 0; lane < S::lanes; ++lane) values[lane] = each[lane].*member;
+        to = load<S>(values);
+    }
+};
+
+inline double one = 1;  // the temperature of what has none
+inline const Batch<double> no_temperature = {reinterpret_cast<char*>(&one), 0, 0};
+
+// The rows of special lanes, done by `general(row, lane, out)` before the tile is overwritten, put back at the end.
+template <class T>
+class Rescued {
+public:
+    template <class General>
+    Rescued(Tile<T>& tile, unsigned special, const General& general) : tile(tile), special(special) {
+        if (special == 0) return;
+        rows.reset(new T[Tile<T>::S::lanes * lanes_limit]);
+        for_each([&](int lane, T* row) {
+            for (ptrdiff_t j = 0; j < tile.n; ++j) row[j] = tile.entry(lane, j);
+            general(Row<T>{reinterpret_cast<char*>(row), sizeof(T), nullptr, 0, tile.n}, tile.first + lane,
+                    OutRow<T>{reinterpret_cast<char*>(row), sizeof(T)});
+        });
+    }
+    void restore() {
+        if (special == 0) return;
+        for_each([&](int lane, T* row) {
+            for (ptrdiff_t j = 0; j < tile.n; ++j) tile.entry(lane, j) = row[j];
+        });
+    }
+
+private:
+    Tile<T>& tile;
+    unsigned special;
+    std::unique_ptr<T[]> rows;
+
+    template <class Body>
+    void for_each(const Body& body) {
+        for (int lane = 0; lane < tile.rows; ++lane) {
+            if (special >> lane & 1) body(lane, rows.get() + lane * lanes_limit);
+        }
+    }
+};
+
+// Calls body(tile) for the tiles of a batch of rows, read and masked.
+template <class T, class Body>
+void for_tiles(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t rows, ptrdiff_t n, const Body& body) {
+    constexpr int lanes = Simd<T>::lanes;
+    for_rows((rows + lanes - 1) / lanes, n * lanes, [&](ptrdiff_t index, int) {
+        Tile<T> tile;
+        tile.first = index * lanes;
+        tile.rows = int(rows - tile.first < lanes ? rows - tile.first : lanes);
+        tile.n = n;
+        tile.read(x);
+        if (mask != nullptr) tile.apply(*mask);
+        body(tile);
+    });
+}
+
+// Exponentials of the columns, kept in their place with Keep, and their sum; with Others, of all but the maxima.
+template <bool Others, bool Tempered, bool Keep, class T>
+Pair<typename Simd<T>::V> sum_columns(Tile<T>& tile, const Reduction<Simd<T>>& row, const typename Simd<T>::V& maximum,
+                                      typename Simd<T>::V& maxima) {
+    using S = Simd<T>;
+    const auto zero = splat<S>(T(0)), one = splat<S>(T(1)), above = splat<S>(starting_sum<T, Others>());
+    Compensated<S> sum = {above, zero};
+    maxima = zero;
+    for (ptrdiff_t j = 0; j < tile.n; ++j) {
+        const auto v = tile.column[j];
+        Exponential<S> e = exponential<Tempered, needs_fine<Others, Tempered>, T>(v, row);
+        if constexpr (Keep) tile.column[j] = e.value;
+        if constexpr (Others) {
+            e.value = v == maximum ? zero : e.value;
+            e.error = v == maximum ? zero : e.error;
+            maxima = maxima + (v == maximum ? one : zero);
+            sum.add(e);
+        } else {
+            sum.add_smaller(e);
+        }
+    }
+    return two_sum(typename S::V(sum.sum - above), sum.compensation);
+}
+
+// The weight of a lane's row beside its maximum, as in `others`.
+template <bool Tempered, bool Keep, class T>
+Pair<typename Simd<T>::V> others_columns(Tile<T>& tile, const Reduction<Simd<T>>& row,
+                                         const typename Simd<T>::V& maximum) {
+    using V = typename Simd<T>::V;
+    V maxima;
+    const Pair<V> sum = sum_columns<true, Tempered, Keep>(tile, row, maximum, maxima);
+    const Exponential<Simd<T>> top = exponential<Tempered, true, T>(maximum, row);
+    return add(divide(sum, Pair<V>{top.value, top.error}), V(maxima - T(1)));
+}
+
+template <class T, class V>
+void scale_columns(Tile<T>& tile, const Pair<V>& factor) {
+    for (ptrdiff_t j = 0; j < tile.n; ++j) {
+        tile.column[j] = fma(tile.column[j], factor.high, V(tile.column[j] * factor.low));
+    }
+}
+
+template <bool Tempered, class T>
+void softmax_columns(Tile<T>& tile, const Reduction<Simd<T>>& row, const typename Simd<T>::V& maximum) {
+    using V = typename Simd<T>::V;
+    V maxima;
+    const Pair<V> sum = sum_columns<false, Tempered, true>(tile, row, maximum, maxima);
+    scale_columns(tile, divide(Pair<V>{splat<Simd<T>>(T(1)), splat<Simd<T>>(T(0))}, sum));
+}
+
+template <bool Tempered, class T>
+void log_softmax_columns(Tile<T>& tile, const Reduction<Simd<T>>& row, const typename Simd<T>::V& maximum) {
+    using S = Simd<T>;
+    const auto log_sum = log1p<T, S>(others_columns<Tempered, false>(tile, row, maximum)).high;
+    for (ptrdiff_t j = 0; j < tile.n; ++j) {
+        tile.column[j] = log_entry<Tempered, T, S>(tile.column[j], maximum, log_sum, row.inverse_high, row.inverse_low);
+    }
+}
+
+template <class T>
+void softmax_lanes(const Batch<T>& x, const Batch<double>& temperature, const Batch<char>* mask, const Batch<T>& out,
+                   ptrdiff_t rows, ptrdiff_t n) {
+    for_tiles(x, mask, rows, n, [&](Tile<T>& tile) {
+        const Tops<T> tops(tile);
+        const Temperatures<T> t(temperature, tile.first, tile.rows);
+        Rescued<T> rescued(tile, tops.special | t.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
+            softmax_row<Simd<T>>(row, temperature.value(i), to, 1);
+        });
+        const auto row = t.reduction(tops.maximum);
+        t.tempered ? softmax_columns<true>(tile, row, tops.maximum) : softmax_columns<false>(tile, row, tops.maximum);
+        rescued.restore();
+        tile.write(out);
+    });
+}
+
+template <class T>
+void log_softmax_lanes(const Batch<T>& x, const Batch<double>& temperature, const Batch<char>* mask,
+                       const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n) {
+    for_tiles(x, mask, rows, n, [&](Tile<T>& tile) {
+        const Tops<T> tops(tile);
+        const Temperatures<T> t(temperature, tile.first, tile.rows);
+        Rescued<T> rescued(tile, tops.special | t.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
+            log_softmax_row<Simd<T>>(row, temperature.value(i), to, 1);
+        });
+        const auto row = t.reduction(tops.maximum);
+        t.tempered ? log_softmax_columns<true>(tile, row, tops.maximum)
+                   : log_softmax_columns<false>(tile, row, tops.maximum);
+        rescued.restore();
+        tile.write(out);
+    });
+}
+
+// logsumexp (sum_out == nullptr) and partition.
+template <class T>
+void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, const Batch<double>* others_out,
+                     ptrdiff_t rows, ptrdiff_t n) {
+    using S = Simd<T>;
+    for_tiles(x, mask, rows, n, [&](Tile<T>& tile) {
+        const Tops<T> tops(tile);
+        const Temperatures<T> t(no_temperature, tile.first, tile.rows);
+        Rescued<T> rescued(tile, tops.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>&) {
+            if (others_out == nullptr) return logsumexp_row<S>(row, &out.value(i), 1);
+            partition_row<S>(row, &out.value(i), &others_out->value(i), 1);
+        });
+        const auto others = others_columns<false, false>(tile, t.reduction(tops.maximum), tops.maximum);
+        T first[S::lanes], second[S::lanes];
+        if (others_out == nullptr) {
+            store(first, add(log1p<T, S>(others), tops.maximum).high);
+        } else {
+            store(first, others.high);
+            store(second, others.low);
+        }
+        for (int lane = 0; lane < tile.rows; ++lane) {
+            if (tops.special >> lane & 1) continue;
+            if (others_out == nullptr) {
+                out.value(tile.first + lane) = first[lane];
+            } else {
+                T maximum[S::lanes];
+                store(maximum, tops.maximum);
+                out.value(tile.first + lane) = maximum[lane];
+                others_out->value(tile.first + lane) = double(first[lane]) + double(second[lane]);
+            }
+        }
+    });
+}
+
+template <class T>
+void cross_entropy_lanes(const Batch<T>& x, const Batch<std::int64_t>& targets, const Batch<double>& weights,
+                         const Batch<double>& losses, const Batch<T>* gradient, ptrdiff_t rows, ptrdiff_t n) {
+    using S = Simd<T>;
+    using V = typename S::V;
+    for_tiles(x, nullptr, rows, n, [&](Tile<T>& tile) {
+        const Tops<T> tops(tile);
+        unsigned special = tops.special;
+        T at_target[S::lanes], maximum[S::lanes], log_high[S::lanes], log_low[S::lanes];
+        T weight_high[S::lanes] = {}, weight_low[S::lanes] = {};
+        for (int lane = 0; lane < tile.rows; ++lane) {
+            const double weight = weights.value(tile.first + lane);
+            special |= unsigned(weight == 0) << lane;
+            at_target[lane] = tile.entry(lane, ptrdiff_t(targets.value(tile.first + lane)));
+            weight_high[lane] = T(weight);
+            weight_low[lane] = T(weight - double(weight_high[lane]));
+        }
+        Rescued<T> rescued(tile, special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
+            cross_entropy_row<S>(row, ptrdiff_t(targets.value(i)), weights.value(i), &losses.value(i),
+                                 gradient == nullptr ? nullptr : &to, 1);
+        });
+        const Reduction<S> row = Temperatures<T>(no_temperature, tile.first, tile.rows).reduction(tops.maximum);
+        const Pair<V> others = gradient == nullptr ? others_columns<false, false>(tile, row, tops.maximum)
+                                                   : others_columns<false, true>(tile, row, tops.maximum);
+        const Pair<V> log_sum = log1p<T, S>(others);
+        store(maximum, tops.maximum);
+        store(log_high, log_sum.high);
+        store(log_low, log_sum.low);
+        for (int lane = 0; lane < tile.rows; ++lane) {
+            if (special >> lane & 1) continue;
+            const double distance = double(maximum[lane]) - double(at_target[lane]);
+            losses.value(tile.first + lane) =
+                weights.value(tile.first + lane) * (double(log_high[lane]) + (double(log_low[lane]) + distance));
+        }
+        if (gradient == nullptr) return;
+        const Exponential<S> top = exponential<false, true, T>(tops.maximum, row);
+        const Pair<V> all = add(others, splat<S>(T(1))), weight = {load<S>(weight_high), load<S>(weight_low)};
+        scale_columns(tile, divide(weight, multiply(Pair<V>{top.value, top.error}, all)));
+        T hit[S::lanes];  // of a target that is the maximum: minus the share of the others
+        store(hit, V(-multiply(weight, divide(others, all)).high));
+        for (int lane = 0; lane < tile.rows; ++lane) {
+            T& entry = tile.entry(lane, ptrdiff_t(targets.value(tile.first + lane)));
+            entry = at_target[lane] == maximum[lane] ? hit[lane] : T(double(entry) - weights.value(tile.first + lane));
+        }
+        rescued.restore();
+        tile.write(*gradient);
+    });
+}
+
+}  // namespace softmax::SOFTMAX_ISA

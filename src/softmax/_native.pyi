@@ -1,0 +1,21 @@
+"""The native kernels: NumPy generalized ufuncs, listed in src/native/kernels.hpp."""
+
+import numpy as np
+
+softmax: np.ufunc
+softmax_where: np.ufunc
+log_softmax: np.ufunc
+log_softmax_where: np.ufunc
+logsumexp: np.ufunc
+logsumexp_where: np.ufunc
+partition: np.ufunc
+partition_where: np.ufunc
+partition_softmax: np.ufunc
+partition_log_softmax: np.ufunc
+cross_entropy: np.ufunc
+cross_entropy_gradient: np.ufunc
+
+def isa() -> str: ...
+def supported_isas() -> list[str]: ...
+def num_threads() -> int: ...
+def set_num_threads(threads: int, /) -> None: ...
