@@ -26,8 +26,13 @@ from .console import Problem, note, replacing, warnings_as_notes
 from .tables import Table, first, read_bytes
 
 FORMAT = 1
-# What skops does not trust of its own accord, and may hold no code: nothing else is loaded.
-TRUSTED = ("numpy.dtype", "softmax.learn.SoftmaxClassifier")
+# What a model holds beyond the types that skops trusts of its own accord, none of which can run code of the file's own:
+# array types, the list of a ColumnTransformer's remaining columns (older scikit-learn), and our classifier.
+TRUSTED = (
+    "numpy.dtype",
+    "sklearn.compose._column_transformer._RemainderColsList",
+    "softmax.learn.SoftmaxClassifier",
+)
 
 Labels = NDArray[Any]
 
@@ -62,12 +67,6 @@ class Model:
     facts: Facts
 
     @property
-    def classifier(self) -> SoftmaxClassifier:
-        """The last step of the pipeline."""
-        classifier: SoftmaxClassifier = self.pipeline[-1]
-        return classifier
-
-    @property
     def classes(self) -> Labels:
         """The classes, (K,), in the order of the probabilities."""
         return np.asarray(self.pipeline.classes_)
@@ -81,10 +80,11 @@ class Model:
     def note_unseen(self, table: Table, frame: pl.DataFrame) -> None:
         """Say which categories among the features of a table the model has not seen."""
         for column, known in zip(self.facts.categorical, self._categories(), strict=True):
-            unseen = ~frame[column].is_in(known.tolist(), nulls_equal=True)
+            values, texts = frame[column], [category for category in known if category is not None]
+            unseen = (~values.is_in(texts)).fill_null(len(texts) == len(known))
             row = first(unseen)
             if row is not None:
-                value = "a missing value" if frame[column][row] is None else repr(frame[column][row])
+                value = "a missing value" if values[row] is None else repr(values[row])
                 rows = count(int(unseen.sum()), "such row")
                 note(f"{table.place(row, column)}: {value} was not in the training data and is ignored ({rows})")
 

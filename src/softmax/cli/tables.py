@@ -136,6 +136,8 @@ def _read_text(name: str, data: bytes, missing: tuple[str, ...], only_numbers: b
         raise Problem(f"{name}, line {line}: not UTF-8 text") from error
     if not text.strip():
         raise Problem(f"{name}: is empty")
+    if "\0" in text:
+        raise Problem(f"{name}: not a text file")
     separator = _separator(text)
     if separator == " ":
         text = "\n".join(" ".join(line.split()) for line in text.split("\n"))
@@ -161,7 +163,7 @@ def _parse(name: str, text: str, separator: str, header: bool) -> pl.DataFrame:
     """The fields of a CSV text, all of them as texts, without its blank lines."""
 
     def parse(text: str) -> pl.DataFrame:
-        return pl.read_csv(text.encode(), separator=separator, has_header=header, infer_schema=False)
+        return pl.read_csv(text.encode(), separator=separator, has_header=header, infer_schema_length=0)
 
     try:
         frame = parse(text)
