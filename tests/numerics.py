@@ -172,11 +172,21 @@ def errors_in_ulp(got, exact_value, unit=None):
     return np.where(np.isnan(errors), np.inf, errors)
 
 
+def same_bits(a, b):
+    """Of one dtype and shape, and equal to the sign of a zero; NaNs are all alike."""
+    a, b = np.asarray(a), np.asarray(b)
+    return (
+        a.dtype == b.dtype
+        and a.shape == b.shape
+        and bool(((a == b) & (np.signbit(a) == np.signbit(b)) | (np.isnan(a) & np.isnan(b))).all())
+    )
+
+
 def as_mpf(value):
     """A long double as an mpmath number, exactly."""
-    mantissa, exponent = np.frexp(value)
     if not np.isfinite(value):
         return mpmath.mpf(float(value))
+    mantissa, exponent = np.frexp(value)
     with mpmath.workprec(BITS):
         high = float(mantissa)
         return mpmath.ldexp(mpmath.mpf(high) + mpmath.mpf(float(mantissa - WIDE(high))), int(exponent))
