@@ -96,7 +96,7 @@ class Exact(NamedTuple):
             slope = self.probs.copy()
             hit = targets[..., np.newaxis]
             p = np.take_along_axis(slope, hit, -1)
-            rest = (self.others / (1 + self.others))[..., np.newaxis]
+            rest = np.asarray(self.others / (1 + self.others))[..., np.newaxis]
             np.put_along_axis(slope, hit, np.where(p > 0.5, -rest, p - 1), -1)
             return slope
 
@@ -198,8 +198,8 @@ _AS_MPF = np.vectorize(as_mpf, [object])
 class Tally:
     """Worst errors of one test, a context manager: `add` never fails, the end does, when every case has been seen."""
 
-    def __init__(self, record_property=None):
-        self.record_property = record_property
+    def __init__(self, properties=None):
+        self.properties = properties  # of the test's report
         self.worst = {}  # (function, dtype, bound) -> [ulp in the normal range, steps below it]
         self.failures = []
 
@@ -226,9 +226,9 @@ class Tally:
             )
 
     def __exit__(self, kind, error, traceback):
-        if self.record_property is not None:
-            for key, errors in self.worst.items():
-                self.record_property(TABLE, json.dumps([_native.isa(), key, errors]))
+        if self.properties is not None:
+            rows = ([_native.isa(), key, errors] for key, errors in self.worst.items())
+            self.properties.extend((TABLE, json.dumps(row)) for row in rows)
         if kind is None:
             self.check()
 

@@ -59,8 +59,8 @@ def table(request):
 
 
 @pytest.fixture
-def tally(record_property):
-    return Tally(record_property)
+def tally(request):
+    return Tally(request.node.user_properties)
 
 
 def add(tally, function, got, true, case, unit=None):
