@@ -1,17 +1,9 @@
-import doctest
-
 import numpy as np
 import pytest
 
-from softmax import decisions
 from softmax.decisions import decide, top_k
 
 PROBS = np.array([[0.6, 0.3, 0.1], [0.2, 0.35, 0.45], [0.05, 0.9, 0.05]])
-
-
-def test_docstring_examples():
-    results = doctest.testmod(decisions)
-    assert (results.failed, results.attempted > 4) == (0, True)
 
 
 def test_decides_for_the_most_probable_class():

@@ -48,7 +48,7 @@ struct Loops {
         const auto x = o.batch<T>(0, 0);
         const auto temperature = o.batch<double>(1);
         if (o.few()) {
-            (Log ? log_softmax_lanes<T> : softmax_lanes<T>)(x, temperature, mask, out, o.rows(), o.n());
+            family_lanes<Log>(x, temperature, mask, out, o.rows(), o.n());
         } else {
             o.for_each([&](ptrdiff_t i, int threads) {
                 (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row_of(x, mask, i, o.n()), temperature.value(i),

@@ -6,6 +6,8 @@
 // general row functions; what the vectors compute in such a lane is thrown away.
 #pragma once
 
+#include <type_traits>
+
 #include "cross_entropy.hpp"
 
 namespace softmax::SOFTMAX_ISA {
@@ -117,15 +119,14 @@ struct Temperatures {
     using S = Simd<T>;
     using V = typename S::V;
     V log2e_t, ln2t_high, ln2t_low, inverse_high, inverse_low;
-    unsigned special = 0;
-    bool tempered = false;
+    unsigned special = 0, plain = 0;  // lanes with a temperature out of range, and with temperature 1
 
     static bool ordinary(double t) { return t >= smallest_temperature && t <= largest_temperature; }
 
     Temperatures(const Batch<double>& temperature, ptrdiff_t first, int rows) {
         if (temperature.outer == 0) {
             const double t = temperature.value(0);
-            tempered = t != 1;
+            plain = t == 1 ? ~0u : 0;
             special = ordinary(t) ? 0 : ~0u;
             set(temperature_constants<T>(special ? 1 : t));
             return;
@@ -133,7 +134,7 @@ struct Temperatures {
         Temperature<T> each[S::lanes];
         for (int lane = 0; lane < S::lanes; ++lane) {
             double t = lane < rows ? temperature.value(first + lane) : 1;
-            tempered = tempered || t != 1;
+            plain |= unsigned(t == 1) << lane;
             if (!ordinary(t)) {
                 special |= 1u << lane;
                 t = 1;
@@ -277,34 +278,39 @@ void log_softmax_columns(Tile<T>& tile, const Reduction<Simd<T>>& row, const typ
     }
 }
 
-template <class T>
-void softmax_lanes(const Batch<T>& x, const Batch<double>& temperature, const Batch<char>* mask, const Batch<T>& out,
-                   ptrdiff_t rows, ptrdiff_t n) {
-    for_tiles(x, mask, rows, n, [&](Tile<T>& tile) {
-        const Tops<T> tops(tile);
-        const Temperatures<T> t(temperature, tile.first, tile.rows);
-        Rescued<T> rescued(tile, tops.special | t.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
-            softmax_row<Simd<T>>(row, temperature.value(i), to, 1);
-        });
-        const auto row = t.reduction(tops.maximum);
-        t.tempered ? softmax_columns<true>(tile, row, tops.maximum) : softmax_columns<false>(tile, row, tops.maximum);
-        rescued.restore();
-        tile.write(out);
-    });
+// softmax or log_softmax of a tile. Rows of temperature 1 take the shorter arithmetic, also beside others that do not.
+template <bool Log, class T>
+void family_columns(Tile<T>& tile, const Temperatures<T>& t, const typename Simd<T>::V& maximum) {
+    const auto columns = [&](auto tempered, Tile<T>& of) {
+        if constexpr (Log) {
+            log_softmax_columns<tempered.value>(of, t.reduction(maximum), maximum);
+        } else {
+            softmax_columns<tempered.value>(of, t.reduction(maximum), maximum);
+        }
+    };
+    const unsigned in_use = (1u << (tile.rows - 1) << 1) - 1, plain = t.plain & in_use;
+    if (plain == in_use) return columns(std::false_type(), tile);
+    if (plain == 0) return columns(std::true_type(), tile);
+    Tile<T> copy = tile;
+    columns(std::true_type(), tile);
+    columns(std::false_type(), copy);
+    for (int lane = 0; lane < tile.rows; ++lane) {
+        if (!(plain >> lane & 1)) continue;
+        for (ptrdiff_t j = 0; j < tile.n; ++j) tile.entry(lane, j) = copy.entry(lane, j);
+    }
 }
 
-template <class T>
-void log_softmax_lanes(const Batch<T>& x, const Batch<double>& temperature, const Batch<char>* mask,
-                       const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n) {
+template <bool Log, class T>
+void family_lanes(const Batch<T>& x, const Batch<double>& temperature, const Batch<char>* mask, const Batch<T>& out,
+                  ptrdiff_t rows, ptrdiff_t n) {
+    using S = Simd<T>;
     for_tiles(x, mask, rows, n, [&](Tile<T>& tile) {
         const Tops<T> tops(tile);
         const Temperatures<T> t(temperature, tile.first, tile.rows);
         Rescued<T> rescued(tile, tops.special | t.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
-            log_softmax_row<Simd<T>>(row, temperature.value(i), to, 1);
+            (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), to, 1);
         });
-        const auto row = t.reduction(tops.maximum);
-        t.tempered ? log_softmax_columns<true>(tile, row, tops.maximum)
-                   : log_softmax_columns<false>(tile, row, tops.maximum);
+        family_columns<Log>(tile, t, tops.maximum);
         rescued.restore();
         tile.write(out);
     });

@@ -3,7 +3,7 @@
 All of it needs NumPy alone but `softmax.learn`, the classifier, which is imported when it is first used.
 """
 
-from typing import TYPE_CHECKING, Any
+import typing
 
 from . import decisions, metrics, reference
 from .explanation import explain
@@ -11,7 +11,7 @@ from .functions import Partition, log_softmax, logsumexp, sigmoid, softmax
 from .gradients import value_and_grad
 from .losses import cross_entropy
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from . import learn
 
 __version__ = "0.1.0"
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     if name == "learn":
         from importlib import import_module
 

@@ -1,0 +1,195 @@
+"""Partition is a monoid: pieces of a slice, in any order and grouping, say of it what the whole slice says."""
+
+import copy
+import functools
+import operator
+import pickle
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numerics import DTYPES, VOLUME, errors_in_ulp, exact, exact_by_mpmath, same_bits
+from slices import INF, NAN
+
+from softmax import Partition, log_softmax, logsumexp, softmax
+
+examples = settings(deadline=None, derandomize=True, database=None, max_examples=int(100 * VOLUME) + 10)
+PIECES = ([1.0, 2.0], [-INF, -INF], [INF], [NAN], [-3.0, INF, 4.0], [INF, INF], [-1e4], [], [2.0, 2.0], [1e4, -INF])
+
+
+def finite_slices(dtype, min_size=1, max_size=30):
+    return hnp.arrays(dtype, st.integers(min_size, max_size), elements=st.floats(-1000, 1000, width=32))
+
+
+def same_maximum(a, b):
+    """But for the sign of a zero."""
+    return a.maximum.dtype == b.maximum.dtype and np.array_equal(a.maximum, b.maximum, equal_nan=True)
+
+
+def same_pair(a, b):
+    return same_maximum(a, b) and same_bits(a.others, b.others) and a.axis == b.axis
+
+
+def close_pair(a, b):
+    """Sums that differ by the rounding of their exponentials (in float32, a fraction of an ulp of it)."""
+    tolerance = 1e-8 if a.maximum.dtype == np.float32 else 1e-12
+    return same_maximum(a, b) and np.allclose(a.sum, b.sum, rtol=tolerance, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@examples
+@given(data=st.data())
+def test_pieces_say_what_the_whole_says(dtype, data):
+    """Cut anywhere, empty pieces included."""
+    x = data.draw(finite_slices(dtype))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(x)), max_size=5)))
+    pieces = np.split(x, cuts)
+    z = functools.reduce(operator.or_, map(Partition.of, pieces))
+    assert close_pair(z, Partition.of(x))
+    true = exact_by_mpmath(x)
+    tolerance = 2 if dtype == np.float32 else 3 + 2 * float(np.ptp(x))  # float64 rounds the distance of the maxima
+    assert errors_in_ulp(z.softmax(x), true.probs).max() <= tolerance
+    assert errors_in_ulp(z.logsumexp, true.logsumexp, true.logsumexp_unit) <= (1 if dtype == np.float32 else 3)
+    np.testing.assert_allclose(z.log_softmax(x), log_softmax(x), rtol=1e-6 if dtype == np.float32 else 1e-12)
+    assert same_bits(np.concatenate([z.softmax(piece) for piece in pieces]), z.softmax(x))
+    assert same_bits(np.concatenate([z.log_softmax(piece) for piece in pieces]), z.log_softmax(x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@examples
+@given(data=st.data())
+def test_grouping_and_order_do_not_matter(dtype, data):
+    a, b, c = (Partition.of(data.draw(finite_slices(dtype, 0, 10))) for _ in range(3))
+    assert close_pair((a | b) | c, a | (b | c))
+    assert same_pair(a | b, b | a)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("piece", PIECES)
+def test_the_empty_partition_changes_no_bit(piece, dtype):
+    z = Partition.of(np.array(piece, dtype))
+    assert same_pair(z | Partition.empty((), dtype), z)
+    assert same_pair(Partition.empty((), dtype) | z, z)
+    assert same_pair(z.update(np.array([], dtype)), z)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("right", PIECES)
+@pytest.mark.parametrize("left", PIECES)
+def test_pieces_with_infinities_and_nan(left, right, dtype):
+    """Every pair of pieces is as the slice of both."""
+    whole = np.array([*left, *right], dtype)
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        z = Partition.of(np.array(left, dtype)) | Partition.of(np.array(right, dtype))
+        total, probs, log_probs = z.logsumexp, z.softmax(whole), z.log_softmax(whole)
+    assert close_pair(z, Partition.of(whole))
+    np.testing.assert_allclose(total, logsumexp(whole), rtol=1e-6)
+    np.testing.assert_allclose(probs, softmax(whole), rtol=1e-6)
+    np.testing.assert_allclose(log_probs, log_softmax(whole), rtol=1e-6)
+    assert total.dtype == probs.dtype == log_probs.dtype == dtype
+
+
+def test_what_a_pair_holds():
+    z = Partition.of([3.0, 1.0, 3.0, -INF])
+    assert z.maximum == 3
+    np.testing.assert_allclose(z.others, 1 + np.exp(-2), rtol=1e-15)
+    np.testing.assert_allclose(z.sum, 2 + np.exp(-2), rtol=1e-15)
+    assert z.others.dtype == z.sum.dtype == np.float64
+    assert repr(z) == f"Partition(maximum={z.maximum!r}, others={z.others!r}, axis=-1)"
+
+
+def test_others_keep_what_would_drown_beside_the_maximum():
+    z = Partition.of(np.float32([60, 0])) | Partition.of(np.float32([1]))
+    np.testing.assert_allclose(z.others, np.exp(-60) + np.exp(-59), rtol=1e-7)
+    np.testing.assert_allclose(z.log_softmax(np.float32([60])), [-(np.exp(-60) + np.exp(-59))], rtol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_empty_partition_says_that_nothing_was_seen(shape, dtype):
+    z = Partition.empty(shape, dtype)
+    assert z.maximum.shape == z.others.shape == shape
+    assert z.maximum.dtype == dtype
+    assert (z.logsumexp == -INF).all()
+    assert (z.sum == 0).all()
+    assert (z.softmax(np.full((*shape, 2), -INF, dtype)) == 0).all()
+    assert Partition.empty().maximum.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.float16, ml_dtypes.bfloat16, np.int8, bool])
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -2, -3])
+def test_batches_along_every_axis(axis, dtype):
+    """Slices along one axis, cut in three along it; the others are the batch."""
+    x = (10 * np.random.default_rng(0).normal(0, 1, (4, 5, 6))).astype(dtype)
+    a, b, c = np.array_split(x, 3, axis=axis)
+    z = Partition.of(a, axis).update(b).update(c)
+    assert z.maximum.shape == x.sum(axis=axis).shape
+    tolerance = {np.float16: 2e-3, ml_dtypes.bfloat16: 2e-2, np.float32: 1e-6}.get(dtype, 1e-13)
+    wide = {"rtol": tolerance, "atol": 1e-7}
+    np.testing.assert_allclose(np.float64(z.logsumexp), np.float64(logsumexp(x, axis)), **wide)
+    assert same_bits(z.softmax(c), np.array_split(z.softmax(x), 3, axis=axis)[2])
+    assert same_bits(z.log_softmax(b), np.array_split(z.log_softmax(x), 3, axis=axis)[1])
+    np.testing.assert_allclose(np.float64(z.softmax(x)), np.float64(softmax(x, axis)), **wide)
+    np.testing.assert_allclose(np.float64(z.log_softmax(x)), np.float64(log_softmax(x, axis)), **wide)
+    assert z.softmax(x).dtype == softmax(x, axis).dtype
+    assert same_pair(Partition.empty(z.maximum.shape, z.maximum.dtype, axis) | z, z)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_piece_is_as_good_as_the_function(dtype):
+    x = np.random.default_rng(0).normal(0, 10, (50, 4099)).astype(dtype)
+    z, true = Partition.of(x), exact(x)
+    assert same_bits(z.maximum, x.max(axis=-1))
+    np.testing.assert_allclose(z.others, true.others.astype(np.float64), rtol=1e-8 if dtype == np.float32 else 1e-15)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_masks_leave_entries_out(dtype):
+    x = np.random.default_rng(0).normal(0, 3, (4, 40)).astype(dtype)
+    keep = np.random.default_rng(1).random(x.shape) < 0.5
+    hidden = np.where(keep, x, dtype(NAN))
+    expected = Partition.of(np.where(keep, x, dtype(-INF)))
+    assert same_pair(Partition.of(hidden, where=keep), expected)
+    assert same_pair(Partition.of(np.ma.array(hidden, mask=~keep)), expected)
+    z = Partition.empty((4,), dtype).update(hidden, where=keep)
+    assert same_pair(z, expected)
+    assert same_pair(Partition.of(x, where=False), Partition.empty((4,), dtype))
+
+
+def test_update_makes_a_new_partition():
+    z = Partition.of([1.0, 2.0])
+    maximum, others = z.maximum.copy(), z.others.copy()
+    more = z.update([5.0])
+    assert more is not z
+    assert (z.maximum, z.others) == (maximum, others)
+    assert more.maximum == 5
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_a_partition_travels(protocol, axis):
+    """By pickle, to other processes and machines; and by copy."""
+    z = Partition.of(np.random.default_rng(0).normal(0, 3, (3, 3)).astype(np.float32), axis)
+    assert same_pair(pickle.loads(pickle.dumps(z, protocol)), z)
+    assert same_pair(copy.copy(z), z)
+    assert same_pair(copy.deepcopy(z), z)
+
+
+@pytest.mark.parametrize("axis", [None, (0, 1), ()])
+def test_a_partition_has_one_axis(axis):
+    with pytest.raises(TypeError, match=r"^axis must be one int for a Partition, got "):
+        Partition.of(np.zeros((2, 2)), axis)
+
+
+def test_what_is_not_a_real_number_is_refused():
+    with pytest.raises(TypeError, match=r"^x must hold real numbers, got dtype complex128$"):
+        Partition.of([1j])
+    with pytest.raises(TypeError, match=r"^x must be float64 or narrower for a Partition, got dtype "):
+        Partition.of(np.zeros(2, np.longdouble))
+    with pytest.raises(np.exceptions.AxisError):
+        Partition.of([1.0], 1)
+    with pytest.raises(ValueError, match=r"^where must broadcast to the shape of x, \(2,\), got shape \(3,\)$"):
+        Partition.of([1.0, 2.0], where=[True] * 3)
