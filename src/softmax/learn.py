@@ -33,7 +33,7 @@ def _learns_in_parts(classifier: SoftmaxClassifier) -> bool:
     return True
 
 
-class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     """Multinomial logistic regression, or a feed-forward network with softmax on top.
 
     With hidden layers hⱼ = activation(hⱼ₋₁ Wⱼ + bⱼ) and logits z = h W + b, the probabilities are softmax(z), and

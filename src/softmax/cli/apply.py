@@ -50,8 +50,10 @@ def apply(words: Sequence[str], axis: int, temperature: float, log: bool, output
         with replacing(output) as file:
             if output.endswith(".npy"):
                 np.save(file, result)
+            elif log:
+                np.savez(file, log_probs=result)
             else:
-                np.savez(file, **{"log_probs" if log else "probs": result})
+                np.savez(file, probs=result)
     elif output is None and numbers.separator is None:
         print(np.array2string(result, max_line_width=sys.maxsize, threshold=sys.maxsize, precision=8).strip("[] "))
     else:
