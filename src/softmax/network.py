@@ -1,0 +1,200 @@
+"""A feed-forward network as one flat vector of parameters, and its penalised cross-entropy with the gradient.
+
+With rows i, weights wᵢ of mean 1, their losses ℓᵢ and weight matrices W the objective is
+
+    f = 1/n Σ wᵢ ℓᵢ + penalty/2 Σ‖W‖²,    penalty = alpha / (sum of the weights as the user gave them).
+
+Two classes need one output, z: their logits are [0, z], so that the penalty is that of binary logistic regression.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from . import cross_entropy, value_and_grad
+
+__all__ = ["Network", "Objective", "Rows", "class_logits", "forward"]
+
+Array = NDArray[Any]
+
+
+class Rows(NamedTuple):
+    """Examples: X (n, n_features), class indices (n,), and weights (n,), or None where all are 1."""
+
+    X: Array
+    targets: Array
+    weight: Array | None
+
+    def take(self, index: Any) -> Rows:
+        return Rows(self.X[index], self.targets[index], None if self.weight is None else self.weight[index])
+
+    @property
+    def total(self) -> float:
+        return float(len(self.targets) if self.weight is None else self.weight.sum())
+
+    def normalized(self) -> Rows:
+        """The same with weights of mean 1, in the dtype of X."""
+        if self.weight is None:
+            return self
+        return self._replace(weight=(self.weight / self.weight.mean()).astype(self.X.dtype))
+
+
+def _tanh(z: Array) -> None:
+    np.tanh(z, out=z)
+
+
+def _tanh_backward(a: Array, error: Array) -> None:
+    error *= 1 - a * a
+
+
+def _relu(z: Array) -> None:
+    np.maximum(z, 0, out=z)
+
+
+def _relu_backward(a: Array, error: Array) -> None:
+    error *= a > 0
+
+
+# In place: an activation of its input; an error times the derivative, given the activation's values.
+ACTIVATIONS: dict[str, tuple[Callable[[Array], None], Callable[[Array, Array], None]]] = {
+    "tanh": (_tanh, _tanh_backward),
+    "relu": (_relu, _relu_backward),
+}
+
+
+def class_logits(outputs: Array) -> Array:
+    """Logits (n, K) of a network's outputs: the outputs themselves, or [0, z] where there is only one."""
+    if outputs.shape[1] > 1:
+        return outputs
+    logits = np.zeros((len(outputs), 2), outputs.dtype)
+    logits[:, 1:] = outputs
+    return logits
+
+
+def forward(X: Array, coefs: Sequence[Array], intercepts: Sequence[Array], activation: str) -> Array:
+    """The last layer's values (n, n_outputs) for X (n, n_features)."""
+    apply, _ = ACTIVATIONS[activation]
+    z = X @ coefs[0] + intercepts[0]
+    for coef, intercept in zip(coefs[1:], intercepts[1:], strict=True):
+        apply(z)
+        z = z @ coef + intercept
+    return z
+
+
+@dataclass(frozen=True)
+class Network:
+    """The shape of a network. Its parameters are one flat vector: all weight matrices, then all intercepts.
+
+    sizes: features, each hidden layer, outputs (K, or 1 for two classes); activation: "tanh" or "relu".
+    """
+
+    sizes: tuple[int, ...]
+    activation: str
+
+    @property
+    def is_linear(self) -> bool:
+        return len(self.sizes) == 2
+
+    @property
+    def n_coefs(self) -> int:
+        return sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.sizes))
+
+    @property
+    def n_params(self) -> int:
+        return self.n_coefs + sum(self.sizes[1:])
+
+    def unpack(self, params: Array) -> tuple[list[Array], list[Array]]:
+        """Views of the flat parameters: one (n_in, n_out) matrix and one (n_out,) vector a layer."""
+        coefs, intercepts = [], []
+        coef, intercept = 0, self.n_coefs
+        for fan_in, fan_out in pairwise(self.sizes):
+            coefs.append(params[coef : coef + fan_in * fan_out].reshape(fan_in, fan_out))
+            intercepts.append(params[intercept : intercept + fan_out])
+            coef, intercept = coef + fan_in * fan_out, intercept + fan_out
+        return coefs, intercepts
+
+    def pack(self, coefs: Sequence[Array], intercepts: Sequence[Array], dtype: DTypeLike) -> Array:
+        """The inverse of `unpack`, in new memory."""
+        return np.concatenate([part.ravel() for part in (*coefs, *intercepts)], dtype=dtype)
+
+    def initial(self, rng: np.random.RandomState, dtype: DTypeLike) -> Array:
+        """Random weights whose layers keep the variance of what passes; zeros where the problem is convex.
+
+        Uniform on ±√(6/(n_in+n_out)) (Glorot & Bengio 2010), or on ±√(6/n_in) into a ReLU (He et al. 2015,
+        doi:10.1109/ICCV.2015.123).
+        """
+        params = np.zeros(self.n_params, dtype)
+        if self.is_linear:
+            return params
+        *hidden, last = self.unpack(params)[0]
+        for coef in (*hidden, last):
+            fan_in, fan_out = coef.shape
+            into_relu = self.activation == "relu" and coef is not last
+            bound = math.sqrt(6 / (fan_in if into_relu else fan_in + fan_out))
+            coef[...] = rng.uniform(-bound, bound, coef.shape)
+        return params
+
+    def logits(self, params: Array, X: Array) -> Array:
+        return class_logits(forward(X, *self.unpack(params), self.activation))
+
+    def mean_loss(self, params: Array, rows: Rows) -> float:
+        """The weighted mean loss, without the penalty."""
+        return float(cross_entropy(self.logits(params, rows.X), rows.targets, sample_weight=rows.weight))
+
+
+class Objective:
+    """The penalised mean loss and its gradient, with the buffers that up to `n_rows` rows at a time need.
+
+    The gradient is one of these buffers: the next call overwrites it.
+    """
+
+    def __init__(self, network: Network, penalty: float, n_rows: int, dtype: DTypeLike) -> None:
+        self.network = network
+        self.penalty = penalty
+        self._layers = [np.empty((n_rows, width), dtype) for width in network.sizes[1:]]
+        self._errors = [np.empty((n_rows, width), dtype) for width in network.sizes[1:-1]]
+        self._gradient = np.empty(network.n_params, dtype)
+
+    def __call__(self, params: Array, rows: Rows) -> tuple[float, Array]:
+        """f and df/dparams, the latter in the dtype of X."""
+        n, n_coefs = len(rows.targets), self.network.n_coefs
+        coefs, intercepts = self.network.unpack(params)
+        layers = self._forward(rows.X, coefs, intercepts)
+        losses, error = value_and_grad(cross_entropy)(
+            class_logits(layers[-1]), rows.targets, sample_weight=rows.weight, reduction="none"
+        )
+        gradient = self._backward(layers, error[:, -self.network.sizes[-1] :], coefs)
+        gradient *= 1 / n
+
+        weights = params[:n_coefs]
+        gradient[:n_coefs] += self.penalty * weights
+        return float(losses.sum(dtype=np.float64)) / n + self.penalty / 2 * float(weights @ weights), gradient
+
+    def _forward(self, X: Array, coefs: list[Array], intercepts: list[Array]) -> list[Array]:
+        apply, _ = ACTIVATIONS[self.network.activation]
+        layers = [X]
+        for coef, intercept, buffer in zip(coefs, intercepts, self._layers, strict=True):
+            if len(layers) > 1:
+                apply(layers[-1])
+            z = np.matmul(layers[-1], coef, out=buffer[: len(X)])
+            z += intercept
+            layers.append(z)
+        return layers
+
+    def _backward(self, layers: list[Array], error: Array, coefs: list[Array]) -> Array:
+        _, backward = ACTIVATIONS[self.network.activation]
+        d_coefs, d_intercepts = self.network.unpack(self._gradient)
+        for depth in reversed(range(len(coefs))):
+            np.matmul(layers[depth].T, error, out=d_coefs[depth])
+            error.sum(axis=0, out=d_intercepts[depth])
+            if depth:
+                error = np.matmul(error, coefs[depth].T, out=self._errors[depth - 1][: len(error)])
+                backward(layers[depth], error)
+        return self._gradient
