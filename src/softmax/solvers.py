@@ -1,0 +1,373 @@
+"""The two solvers that minimise a network's objective: L-BFGS over all rows, and Adam on mini-batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import DTypeLike
+from threadpoolctl import ThreadpoolController
+
+from . import softmax
+from .network import Array, Network, Objective, Rows
+
+__all__ = ["Adam", "Monitor", "Outcome", "minimize_adam", "minimize_lbfgs"]
+
+Report = Callable[[int, float, float | None], None]
+
+PATIENCE = 10  # iterations without an improvement by `tol` before a run is given up
+DIVERGED = 2.0  # a loss this many times that of a network which knows nothing has gone wrong
+FIRST_ROUND = 20  # L-BFGS iterations before the curvature is measured again; every round is twice as long as the last
+LONG_MEMORY = 400_000  # parameters up to which L-BFGS may remember 30 steps (0.2 GB); above, 10
+SMALL_PRODUCT = 2**24  # multiplications in a matrix product that one thread does in about half a millisecond
+ROUNDING = {"d": 1e-17, "f": 1e-9}  # a fall of the objective that is nothing but rounding, by the dtype of X
+
+
+@contextmanager
+def _arithmetic(network: Network, n_rows: int) -> Iterator[None]:
+    """Overflow shows in the loss, so no warnings; and small products stay on one thread.
+
+    On a busy machine waiting for a second thread was seen to cost ten times the work.
+    """
+    largest = n_rows * max(fan_in * fan_out for fan_in, fan_out in pairwise(network.sizes))
+    threads = 1 if largest <= SMALL_PRODUCT else None
+    with np.errstate(over="ignore", invalid="ignore"), _controller().limit(limits=threads, user_api="blas"):
+        yield
+
+
+@cache
+def _controller() -> Any:
+    return ThreadpoolController()
+
+
+class Monitor:
+    """The curves, the best parameters so far, and for how many iterations they have not improved by `tol`.
+
+    Best is by the validation loss where there are validation rows, else by the training loss.
+    """
+
+    def __init__(self, network: Network, tol: float, validation: Rows | None, report: Report) -> None:
+        self.network, self.tol, self.validation, self.report = network, tol, validation, report
+        self.loss_curve: list[float] = []
+        self.validation_loss_curve: list[float] = []
+        self.best: Array | None = None
+        self._best_loss = np.inf
+        self._waited = 0
+
+    def record(self, params: Array, loss: float) -> None:
+        self.loss_curve.append(loss)
+        watched = loss
+        if self.validation is not None:
+            watched = self.network.mean_loss(params, self.validation)
+            self.validation_loss_curve.append(watched)
+        self._waited = 0 if watched < self._best_loss - self.tol else self._waited + 1
+        if watched < self._best_loss:
+            self.best, self._best_loss = params.copy(), watched
+        self.report(len(self.loss_curve), loss, None if self.validation is None else watched)
+
+    @property
+    def stalled(self) -> bool:
+        return self._waited >= PATIENCE
+
+    @property
+    def validation_stalled(self) -> bool:
+        return self.validation is not None and self.stalled
+
+    def choose(self, params: Array) -> Array:
+        """The best parameters where there is a validation loss to tell, else the last."""
+        return params if self.validation is None or self.best is None else self.best
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a solver hands back; `unfinished` and `diverged` are sentences to warn with, or None."""
+
+    params: Array
+    n_iter: int
+    unfinished: str | None = None
+    diverged: str | None = None
+
+
+# --------------------------------------------------------------------------------------------------------- L-BFGS
+
+
+class _Diverged(Exception):
+    """The objective is not a finite number."""
+
+
+def minimize_lbfgs(
+    objective: Objective, params: Array, rows: Rows, *, tol: float, max_iter: int, monitor: Monitor
+) -> Outcome:
+    """Minimise over all rows with scipy's L-BFGS-B, starting at `params`.
+
+    Stops when no entry of the gradient, in the coordinates of `_Scaling`, exceeds tol/10, or when the objective falls
+    by less than its rounding error. Without hidden layers the coordinates are renewed after 20, 60, 140, … iterations,
+    since the curvature near the optimum is not that of the start: the optimum stays, the way to it gets shorter.
+    Source: Byrd, Lu, Nocedal & Zhu (1995), doi:10.1137/0916069.
+    """
+    with _arithmetic(objective.network, len(rows.targets)):
+        try:
+            result, params, n_iter = _lbfgs_rounds(objective, params, rows, tol, max_iter, monitor)
+        except _Diverged:
+            best = params if monitor.best is None else monitor.best
+            return Outcome(best, max(1, len(monitor.loss_curve)), diverged=_LBFGS_DIVERGED)
+    if not monitor.loss_curve:  # the start was the optimum
+        monitor.record(params, float(result.fun))
+    params = monitor.choose(params)
+    _centre_logits(objective.network, params)
+    unfinished = None if monitor.validation_stalled else _lbfgs_unfinished(result, tol, max_iter)
+    return Outcome(params, max(1, n_iter), unfinished)
+
+
+def _lbfgs_rounds(
+    objective: Objective, params: Array, rows: Rows, tol: float, max_iter: int, monitor: Monitor
+) -> tuple[Any, Array, int]:
+    """scipy's last result, the parameters, and the number of iterations of all rounds."""
+    length = FIRST_ROUND if objective.network.is_linear else max_iter
+    n_iter = 0
+    while True:
+        scaling = _Scaling(objective, params, rows)
+        result = _lbfgs_round(objective, scaling, params, rows, min(length, max_iter - n_iter), tol, monitor)
+        params = scaling.to_params(result.x, params.dtype)
+        n_iter += result.nit
+        out_of_iterations = result.status == 1
+        if not out_of_iterations or n_iter >= max_iter or monitor.validation_stalled:
+            return result, params, n_iter
+        length *= 2
+
+
+def _centre_logits(network: Network, params: Array) -> None:
+    """Make the last layer sum to 0 over the classes: softmax ignores such a shift, and the penalty falls by it."""
+    if network.sizes[-1] > 1:
+        coefs, intercepts = network.unpack(params)
+        coefs[-1] -= coefs[-1].mean(axis=1, keepdims=True)
+        intercepts[-1] -= intercepts[-1].mean()
+
+
+def _lbfgs_round(
+    objective: Objective, scaling: _Scaling, params: Array, rows: Rows, max_iter: int, tol: float, monitor: Monitor
+) -> Any:
+    def value_and_gradient(x: Array) -> tuple[float, Array]:
+        loss, gradient = objective(scaling.to_params(x, params.dtype), rows)
+        if not math.isfinite(loss):
+            raise _Diverged
+        return loss, scaling.gradient(gradient)
+
+    def callback(intermediate_result: Any) -> None:
+        monitor.record(scaling.to_params(intermediate_result.x, params.dtype), float(intermediate_result.fun))
+        if monitor.validation_stalled:
+            raise StopIteration
+
+    options = {
+        "maxiter": max_iter,
+        "maxfun": np.inf,
+        "gtol": tol / 10,
+        "ftol": ROUNDING[params.dtype.char],
+        "maxcor": 30 if len(params) <= LONG_MEMORY else 10,
+    }
+    start = scaling.from_params(params)
+    return scipy.optimize.minimize(
+        value_and_gradient, start, jac=True, method="L-BFGS-B", callback=callback, options=options
+    )
+
+
+_LBFGS_DIVERGED = (
+    "L-BFGS met an objective that is not finite; the step was taken back and the best weights so far were kept: "
+    "standardize the features or raise alpha."
+)
+
+
+def _lbfgs_unfinished(result: Any, tol: float, max_iter: int) -> str | None:
+    steepest = float(np.abs(result.jac).max())
+    if result.status == 1:
+        return (
+            f"L-BFGS stopped at max_iter={max_iter} with a scaled gradient of {steepest:.1g}, above tol/10: "
+            "raise max_iter, alpha or tol."
+        )
+    if result.status == 2 and steepest > max(100 * tol, 1e-8):
+        return (
+            f"L-BFGS found no lower objective although the scaled gradient is {steepest:.1g}, above tol/10: "
+            "standardize the features, pass X as float64, or raise tol."
+        )
+    return None
+
+
+class _Scaling:
+    """Coordinates (V, c) of the first layer in which the Hessian's diagonal is 1 and the intercepts stand apart.
+
+    W = V / scale and b = c / bias_scale - Σⱼ centreⱼ Wⱼ, from moments of X in which row i counts with its curvature:
+    wᵢ pᵢₖ (1 - pᵢₖ) for output k without hidden layers (the exact diagonal), wᵢ with them (standardized features).
+    So the features' units do not matter, and X is neither copied nor changed. x is the flat vector of (V, c) and of
+    all other layers as they are, in float64.
+    """
+
+    def __init__(self, objective: Objective, params: Array, rows: Rows) -> None:
+        self.network = objective.network
+        n = len(rows.targets)
+        curvature = self._curvature(params, rows)
+        shift = rows.X.mean(axis=0, dtype=np.float64)[:, None]
+        first, second = _moments(rows.X, shift, curvature)
+        total = curvature.sum(axis=0)
+        mean = first / total
+        variance = np.maximum(second / n - mean * mean * (total / n), 0) + objective.penalty
+        usable = np.isfinite(variance) & (variance > 0)  # not so: a constant column, or one that overflows
+        self.scale = np.sqrt(np.where(usable, variance, 1))
+        self.centre = np.where(usable, shift + mean, 0)
+        self.bias_scale = np.sqrt(total / n)
+
+    def _curvature(self, params: Array, rows: Rows) -> Array:
+        weight = np.ones(len(rows.targets)) if rows.weight is None else rows.weight.astype(np.float64)
+        if not self.network.is_linear:
+            return weight[:, None]
+        probs = softmax(self.network.logits(params, rows.X), dtype=np.float64)[:, -self.network.sizes[-1] :]
+        # A certain row still counts a little: a class that is separated would have no curvature, hence infinite steps.
+        curvature = probs * (1 - probs) + 1e-6
+        curvature *= weight[:, None]
+        return np.asarray(curvature)
+
+    def from_params(self, params: Array) -> Array:
+        x = params.astype(np.float64)
+        (W, *_), (b, *_) = self.network.unpack(x)
+        b += (self.centre * W).sum(axis=0)
+        b *= self.bias_scale
+        W *= self.scale
+        return x
+
+    def to_params(self, x: Array, dtype: DTypeLike) -> Array:
+        params = x.copy()
+        (W, *_), (b, *_) = self.network.unpack(params)
+        W /= self.scale
+        b /= self.bias_scale
+        b -= (self.centre * W).sum(axis=0)
+        return np.asarray(params, dtype)
+
+    def gradient(self, gradient: Array) -> Array:
+        """df/dx from df/dparams."""
+        g = gradient.astype(np.float64)
+        (dW, *_), (db, *_) = self.network.unpack(g)
+        dW -= self.centre * db
+        dW /= self.scale
+        db /= self.bias_scale
+        return g
+
+
+def _moments(X: Array, shift: Array, weights: Array, block: int = 1024) -> tuple[Array, Array]:
+    """Weighted column sums of X - shift and of its square, (n_features, n_weights) each, a block of rows at a time."""
+    first = np.zeros((X.shape[1], weights.shape[1]))
+    second = np.zeros_like(first)
+    for start in range(0, len(X), block):
+        centred = X[start : start + block] - shift.T
+        first += centred.T @ weights[start : start + block]
+        centred *= centred
+        second += centred.T @ weights[start : start + block]
+    return first, second
+
+
+# ----------------------------------------------------------------------------------------------------------- Adam
+
+
+class Adam:
+    """Steps by running means of the gradient and of its square. Source: Kingma & Ba (2015), arXiv:1412.6980."""
+
+    beta1, beta2, epsilon = 0.9, 0.999, 1e-8
+
+    def __init__(self, n_params: int, learning_rate: float, dtype: DTypeLike) -> None:
+        self.mean = np.zeros(n_params, dtype)
+        self.square = np.zeros(n_params, dtype)
+        self.restart(learning_rate)
+
+    def restart(self, learning_rate: float) -> None:
+        self.learning_rate, self.steps = learning_rate, 0
+        self.mean[:] = 0
+        self.square[:] = 0
+
+    def step(self, params: Array, gradient: Array) -> None:
+        """Move `params` in place; `gradient` is used up."""
+        self.steps += 1
+        correction = math.sqrt(1 - self.beta2**self.steps)
+        self.mean *= self.beta1
+        self.mean += (1 - self.beta1) * gradient
+        gradient *= gradient
+        gradient *= 1 - self.beta2
+        self.square *= self.beta2
+        self.square += gradient
+        denominator = np.sqrt(self.square, out=gradient)
+        denominator += self.epsilon * correction
+        step = np.divide(self.mean, denominator, out=gradient)
+        step *= self.learning_rate * correction / (1 - self.beta1**self.steps)
+        params -= step
+
+
+def minimize_adam(
+    objective: Objective,
+    params: Array,
+    rows: Rows,
+    *,
+    adam: Adam,
+    batch_size: int,
+    max_iter: int,
+    rng: np.random.RandomState,
+    monitor: Monitor,
+) -> Outcome:
+    """Minimise with Adam on shuffled mini-batches, moving `params` in place.
+
+    Stops when 10 epochs in a row have not improved the watched loss by tol. An epoch whose mean loss is not finite, or
+    above twice that of a network which knows nothing (the larger of log K and the first batch's loss before any
+    step), is taken back: the best parameters so far return, and the learning rate is halved.
+    """
+    start, first_rate, taken_back = params.copy(), adam.learning_rate, 0
+    first = rows.take(slice(batch_size))
+    with _arithmetic(objective.network, batch_size):
+        limit = DIVERGED * max(math.log(max(2, objective.network.sizes[-1])), objective(params, first)[0])
+        for _ in range(max_iter):
+            loss = _epoch(objective, params, rows, adam, batch_size, rng)
+            if loss <= limit:
+                monitor.record(params, loss)
+                if monitor.stalled:
+                    break
+            else:
+                params[:] = start if monitor.best is None else monitor.best
+                adam.restart(adam.learning_rate / 2)
+                taken_back += 1
+    n_iter = len(monitor.loss_curve) + taken_back
+    diverged = unfinished = None
+    if taken_back:
+        diverged = (
+            f"Training diverged in {taken_back} of {n_iter} epochs (loss above {limit:.3g} or not finite): they were "
+            f"taken back and the learning rate fell from {first_rate:g} to {adam.learning_rate:g}; "
+            f"set learning_rate below {adam.learning_rate:g}, or standardize the features."
+        )
+    elif not monitor.stalled:
+        unfinished = (
+            f"Adam stopped at max_iter={max_iter} epochs while the loss still improved by more than "
+            f"tol={monitor.tol:g} in 10 epochs: raise max_iter, learning_rate or tol."
+        )
+    return Outcome(monitor.choose(params), n_iter, unfinished, diverged)
+
+
+def _epoch(
+    objective: Objective, params: Array, rows: Rows, adam: Adam, batch_size: int, rng: np.random.RandomState
+) -> float:
+    """One pass over the shuffled rows; the mean of the batches' losses, not finite if that or a parameter is not."""
+    n = len(rows.targets)
+    order = rng.permutation(n)
+    buffer = np.empty((min(batch_size, n), rows.X.shape[1]), rows.X.dtype)
+    total = 0.0
+    for start in range(0, n, batch_size):
+        index = order[start : start + batch_size]
+        # mode="clip" lets take write straight into `out`; every index is in range.
+        X = np.take(rows.X, index, axis=0, out=buffer[: len(index)], mode="clip")
+        weight = None if rows.weight is None else rows.weight[index]
+        loss, gradient = objective(params, Rows(X, rows.targets[index], weight))
+        total += loss * len(index)
+        if not math.isfinite(total):
+            break
+        adam.step(params, gradient)
+    return total / n if np.isfinite(params).all() else math.nan
