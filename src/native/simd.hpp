@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cfenv>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -17,7 +18,6 @@
 #elif defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
 #include <arm_neon.h>
 #else
-#include <cmath>
 #define SOFTMAX_ONE_LANE 1
 #endif
 
@@ -144,7 +144,7 @@ struct Exchange {
 #endif
 
 template <class S, int Half = S::lanes / 2>
-SOFTMAX_INLINE void transpose(typename S::V (&v)[S::lanes]) {
+SOFTMAX_INLINE void transpose([[maybe_unused]] typename S::V (&v)[S::lanes]) {
 #if !defined(SOFTMAX_ONE_LANE)
     if constexpr (Half > 0) {
         for (int i = 0; i < S::lanes; ++i) {
