@@ -477,6 +477,20 @@ def test_the_convergence_warning_says_what_to_change():
         SoftmaxClassifier((4,), max_iter=3).fit(X, y)
 
 
+def test_a_warning_points_at_the_caller_and_as_an_error_comes_after_the_fit():
+    X, y = load("digits")
+    classifier = SoftmaxClassifier(max_iter=3)
+    with pytest.warns(ConvergenceWarning) as seen:
+        classifier.fit(X, y)
+    assert seen[0].filename == __file__
+    with pytest.raises(ConvergenceWarning):  # warnings are errors in these tests
+        classifier.set_params(max_iter=4).fit(X, y)
+    assert classifier.n_iter_ == 4
+    with pytest.warns(ConvergenceWarning) as seen:
+        classifier.set_params(learning_rate=1e9).partial_fit(X, y)
+    assert seen[0].filename == __file__
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
