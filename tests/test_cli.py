@@ -1,5 +1,6 @@
 """The command line, in this process through `run`; in one of its own where imports or pipes are the point."""
 
+import errno
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -161,6 +163,17 @@ def test_apply_keeps_float32_and_any_number_of_dimensions(run):
     assert y.dtype == np.float32
     assert (y == softmax.log_softmax(x, axis=1)).all()
     assert run("apply", "x.npy").line == "the result has 3 dimensions: write it with -o FILE.npy"
+
+
+def test_the_case_of_a_suffix_plays_no_part(run):
+    with open("x.NPY", "wb") as file:
+        np.save(file, X)
+    assert run("apply", "x.NPY", "--log", "-o", "y.NPZ").status == 0
+    assert run("apply", "x.NPY", "-o", "y.NPY").status == 0
+    assert run("apply", "x.NPY", "-o", "y.TSV").status == 0
+    assert (np.load("y.NPZ")["log_probs"] == softmax.log_softmax(X)).all()
+    assert (np.load("y.NPY") == softmax.softmax(X)).all()
+    assert "\t" in Path("y.TSV").read_text()
 
 
 def test_apply_takes_nan_for_a_number(run):
@@ -705,17 +718,24 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_a_full_disk_is_a_failure_of_the_work(tmp_path):
     with (
-        pytest.raises(Problem, match="cannot write: No space left on device") as caught,
-        replacing("/dev/full") as file,
+        pytest.raises(Problem, match=r"out.csv: cannot write: No space left") as caught,
+        replacing(tmp_path / "out.csv"),
     ):
-        file.write(b"x" * 100_000)
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.status == Status.FAILED
+    assert os.listdir(tmp_path) == []
 
 
-def test_a_device_is_written_to_and_not_replaced(tmp_path):
-    with replacing(os.devnull) as file:
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    """Devices are treated alike; but a test that could replace /dev/null would be a danger to the machine."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with replacing(pipe) as file:
         file.write(b"x")
-    assert not os.path.isfile(os.devnull)
+    assert os.read(reader, 10) == b"x"
+    os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_links_and_permissions_survive(tmp_path):
