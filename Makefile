@@ -56,7 +56,7 @@ sanitize: $(VENV)/.extra-test build/sanitize/.installed ## run the tests under A
 	LD_PRELOAD="$(foreach lib,libasan.so libubsan.so libstdc++.so.6,$$(g++ -print-file-name=$(lib)))" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(CURDIR)/build/sanitize/report \
 	UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/build/sanitize/site \
-	$(PYTEST) --capture=sys -n $(JOBS) $(ARGS); \
+	SOFTMAX_TEST_VOLUME=0.1 $(PYTEST) --capture=sys -n $(JOBS) $(ARGS); \
 	status=$$?; cat build/sanitize/report.* 2> /dev/null && exit 1; exit $$status
 
 bench: $(VENV)/.extra-bench ## compare speed and accuracy with SciPy, PyTorch, ONNX Runtime and JAX
