@@ -105,16 +105,25 @@ def exact(x, temperature=1.0):
     """The exact values for finite or -inf entries, slices along the last axis with a finite maximum each."""
     if not LONG_DOUBLE_IS_WIDE:
         return exact_by_mpmath(x, temperature)
-    x = np.asarray(x).astype(WIDE)
+    x = np.asarray(x)
     temperature = np.asarray(temperature, np.float64).astype(WIDE)
-    top = x.max(axis=-1, keepdims=True)
-    q, q_error = divide(*two_sum(x, -top), temperature)
-    exps = np.exp(q) * (1 + q_error)
-    rest = exps.copy()
-    np.put_along_axis(rest, np.argmax(x, axis=-1)[..., np.newaxis], 0, -1)
-    others = rest.sum(axis=-1, keepdims=True)
+    top = x.max(axis=-1, keepdims=True).astype(WIDE)
+    entries, q, q_error, exps = (np.empty(x.shape, WIDE) for _ in range(4))
+    for start in range(0, x.shape[-1], 4096):  # by parts that stay in the cache
+        part = (..., slice(start, start + 4096))
+        entries[part] = x[part]
+        q[part], q_error[part] = divide(*two_sum(entries[part], -top), temperature)
+        exps[part] = np.exp(q[part]) * (1 + q_error[part])
+    winner = np.argmax(x, axis=-1)[..., np.newaxis]
+    winning = np.take_along_axis(exps, winner, -1)
+    np.put_along_axis(exps, winner, 0, -1)
+    others = exps.sum(axis=-1, keepdims=True)
+    np.put_along_axis(exps, winner, winning, -1)
     log_sum = np.log1p(others)
-    return Exact(top[..., 0], others[..., 0], log_sum[..., 0], exps / (1 + others), (q - log_sum) + q_error, x)
+    exps /= 1 + others
+    q -= log_sum
+    q += q_error
+    return Exact(top[..., 0], others[..., 0], log_sum[..., 0], exps, q, entries)
 
 
 def exact_by_mpmath(x, temperature=1.0):

@@ -54,7 +54,8 @@ def hard_slices(dtype):
     """Name and entries, finite or -inf, for float32 or float64."""
     info = np.finfo(dtype)
     rng = np.random.default_rng(5)
-    eps, tiny, step, huge = (float(v) for v in (info.eps, info.tiny, info.smallest_subnormal, info.max))
+    eps, tiny, step = (float(v) for v in (info.eps, info.tiny, info.smallest_subnormal))
+    huge = min(float(info.max) / 4, 1e270)
     underflow = -np.log(tiny)  # e^-underflow is the smallest normal number, e^-smallest the smallest number
     smallest = -np.log(step)
     octaves = {np.float32: 186, np.float64: 1140}[dtype] * np.log(2)  # entries further down are moved up to there
@@ -65,9 +66,9 @@ def hard_slices(dtype):
         "all tie": [-7.3] * 21,
         "ties on top": [5, 1, 5, 4.9, 5, 0],
         "one huge": [1e4, 0, 1, -1, 2, 3],
-        "one enormous": [huge / 4, 0, 1, -1],
-        "one very negative": [-huge / 4, 0, 1, -1],
-        "all very negative": [-huge / 4, -huge / 4, -huge / 2],
+        "one enormous": [huge, 0, 1, -1],
+        "one very negative": [-huge, 0, 1, -1],
+        "all very negative": [-huge, -huge, -huge / 2],
         "sure": [20, 0],
         "very sure": [underflow + 1, 0, 0],
         "beyond doubt": [smallest + 2, 0],

@@ -165,7 +165,8 @@ def test_a_mask_leaves_the_subset_at_any_temperature(data):
     x = data.draw(hnp.arrays(np.float64, st.integers(1, 12), elements=anything))
     keep = data.draw(hnp.arrays(bool, x.shape))
     x[keep & np.isnan(x)] = 1
-    temperature = data.draw(st.floats(1e-3, 1e3) | st.sampled_from([0.0, 1.0, INF]))
+    extreme = st.sampled_from([0.0, 1.0, INF, 5e-324, 1e-200, 2.0**-61, 2.0**61, 1e200])
+    temperature = data.draw(st.floats(1e-3, 1e3) | extreme)
     for function, rest in ((softmax, 0), (log_softmax, -INF)):
         expected = np.full(x.shape, rest, np.float64)
         expected[keep] = function(x[keep], temperature=temperature)

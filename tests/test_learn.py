@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import softmax.learn
 from softmax.learn import SoftmaxClassifier, _stratified_part
@@ -84,7 +85,8 @@ def test_doctests():
 def test_without_hidden_layers_the_optimum_is_that_of_logistic_regression(name, alpha, weighted):
     X, y = load(name)  # unscaled: the units of the features must not matter
     weight = np.random.RandomState(0).uniform(0.1, 3, len(y)) if weighted else None
-    expected = LogisticRegression(C=1 / alpha, solver="newton-cholesky", tol=1e-12, max_iter=500).fit(X, y, weight)
+    with threadpool_limits(1):  # its threads wait for each other on a busy machine
+        expected = LogisticRegression(C=1 / alpha, solver="newton-cholesky", tol=1e-12, max_iter=500).fit(X, y, weight)
     classifier = SoftmaxClassifier(alpha=alpha, tol=1e-10, max_iter=2000).fit(X, y, weight)
     np.testing.assert_allclose(classifier.predict_proba(X), expected.predict_proba(X), atol=1e-6)
     np.testing.assert_allclose(classifier.decision_function(X), expected.decision_function(X), atol=1e-4)
@@ -475,6 +477,20 @@ def test_the_convergence_warning_says_what_to_change():
         SoftmaxClassifier((4,), max_iter=3).fit(X, y)
 
 
+def test_a_warning_points_at_the_caller_and_as_an_error_comes_after_the_fit():
+    X, y = load("digits")
+    classifier = SoftmaxClassifier(max_iter=3)
+    with pytest.warns(ConvergenceWarning) as seen:
+        classifier.fit(X, y)
+    assert seen[0].filename == __file__
+    with pytest.raises(ConvergenceWarning):  # warnings are errors in these tests
+        classifier.set_params(max_iter=4).fit(X, y)
+    assert classifier.n_iter_ == 4
+    with pytest.warns(ConvergenceWarning) as seen:
+        classifier.set_params(learning_rate=1e9).partial_fit(X, y)
+    assert seen[0].filename == __file__
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -530,6 +546,25 @@ def test_sparse_input_and_an_unfitted_classifier_are_refused():
         SoftmaxClassifier().fit(scipy.sparse.csr_array(X), y)
     with pytest.raises(NotFittedError):
         SoftmaxClassifier().predict(X)
+
+
+@pytest.mark.parametrize(("n", "threads"), [(300, {1}), (100_000, {2})])
+def test_small_products_keep_to_one_thread_and_fit_leaves_no_trace(n, threads):
+    def blas_threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    class Watched(SoftmaxClassifier):
+        def _report(self, iteration, loss, validation_loss):
+            seen.update(blas_threads())
+
+    seen = set()
+    X, y = np.random.RandomState(0).randn(n, 60), np.arange(n) % 3
+    with threadpool_limits(2, user_api="blas"):
+        quietly(Watched(max_iter=1), X, y)
+        after = blas_threads()
+    if after:  # Apple's BLAS has no such switch
+        assert seen == threads
+        assert after == {2}
 
 
 # -------------------------------------------------------------------------------------------- options, copies, reports

@@ -368,7 +368,7 @@ def test_options_that_do_not_fit_are_refused(options, error, message):
 
 @pytest.mark.parametrize("weight", [[1, -1], [NAN, 1], [INF, 1]])
 def test_weights_are_finite_and_not_negative(weight):
-    message = "^sample_weight and class_weight must be finite and >= 0, got a negative, infinite or NaN weight$"
+    message = "^sample_weight and class_weight must be finite and >= 0, got a negative, infinite or NaN one$"
     with pytest.raises(ValueError, match=message):
         cross_entropy(np.zeros((2, 2)), [0, 1], sample_weight=weight)
     with pytest.raises(ValueError, match=message):

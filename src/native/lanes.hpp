@@ -358,7 +358,7 @@ void cross_entropy_lanes(const Batch<T>& x, const Batch<std::int64_t>& targets, 
     for_tiles(x, nullptr, rows, n, [&](Tile<T>& tile) {
         const Tops<T> tops(tile);
         unsigned special = tops.special;
-        T at_target[S::lanes], maximum[S::lanes], log_high[S::lanes], log_low[S::lanes];
+        T at_target[S::lanes] = {}, maximum[S::lanes], log_high[S::lanes], log_low[S::lanes];
         T weight_high[S::lanes] = {}, weight_low[S::lanes] = {};
         for (int lane = 0; lane < tile.rows; ++lane) {
             const double weight = weights.value(tile.first + lane);

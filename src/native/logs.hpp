@@ -63,7 +63,8 @@ SOFTMAX_INLINE typename S::V log_entry(const typename S::V& x, const typename S:
     if constexpr (!Tempered) return d.high - log_sum;
     const V q = d.high * inverse_high;
     const V q_error = mul_add(d.high, inverse_low, mul_add(d.low, inverse_high, fma(d.high, inverse_high, V(-q))));
-    return q < splat<S>(std::numeric_limits<T>::lowest()) ? q : (q - log_sum) + q_error;
+    const V result = (q - log_sum) + q_error;
+    return result == result ? result : q;  // an infinite quotient has no error to carry
 }
 
 template <class S, bool Tempered, class T>

@@ -43,7 +43,7 @@ Extent<T> extent(const T* x, std::ptrdiff_t n) {
     using V = typename S::V;
     V maximum[accumulators], zero[accumulators];  // zero: NaN once 0 x is (x NaN or infinite)
     for (int a = 0; a < accumulators; ++a) {
-        maximum[a] = splat<S>(T(-__builtin_inf()));
+        maximum[a] = splat<S>(T(-INFINITY));
         zero[a] = splat<S>(T(0));
     }
     for_vectors<S>(n, [&](int a, std::ptrdiff_t i, int count) {
@@ -143,7 +143,7 @@ Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row_reduc
     typename S::I counts = {};
     for (auto& sum : sums) sum = {splat<S>(above), splat<S>(T(0))};
     for_vectors<S>(n, [&](int a, std::ptrdiff_t i, int count) {
-        const V v = load_part<S>(x + i, count, T(-__builtin_inf()));
+        const V v = load_part<S>(x + i, count, T(-INFINITY));
         Exponential<S> e = exponential<Tempered, needs_fine<Others, Tempered>, T>(v, row);
         if (exponentials != nullptr) store_first<S>(exponentials + i, e.value, count);
         if constexpr (Others) {

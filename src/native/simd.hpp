@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cfenv>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -17,7 +18,6 @@
 #elif defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
 #include <arm_neon.h>
 #else
-#include <cmath>
 #define SOFTMAX_ONE_LANE 1
 #endif
 
@@ -144,7 +144,7 @@ struct Exchange {
 #endif
 
 template <class S, int Half = S::lanes / 2>
-SOFTMAX_INLINE void transpose(typename S::V (&v)[S::lanes]) {
+SOFTMAX_INLINE void transpose([[maybe_unused]] typename S::V (&v)[S::lanes]) {
 #if !defined(SOFTMAX_ONE_LANE)
     if constexpr (Half > 0) {
         for (int i = 0; i < S::lanes; ++i) {
@@ -190,8 +190,12 @@ SOFTMAX_INLINE F32 fma(F32 a, F32 b, F32 c) {
     return __builtin_convertvector(
         __builtin_convertvector(a, Wide) * __builtin_convertvector(b, Wide) + __builtin_convertvector(c, Wide), F32);
 }
-// Dekker's product (a = high + low, 26 bits each) and Knuth's sum. Valid while |a|, |b| < 2^996.
-SOFTMAX_INLINE F64 fma(F64 a, F64 b, F64 c) {
+// Dekker's product (a = high + low, 26 bits each) and Knuth's sum. A huge a would overflow in the splitting: it is made
+// smaller first, and c with it. Valid while |b| < 2^996.
+SOFTMAX_INLINE F64 fma(F64 huge, F64 b, F64 addend) {
+    const F64 one = F64{} + 1.0, shrink = F64{} + 0x1p-64, limit = F64{} + 0x1p960;
+    const F64 scale = huge > limit ? shrink : (huge < -limit ? shrink : one);
+    const F64 a = huge * scale, c = addend * scale;
     const F64 split_a = a * 134217729.0, split_b = b * 134217729.0;
     const F64 a_high = split_a - (split_a - a), b_high = split_b - (split_b - b);
     const F64 a_low = a - a_high, b_low = b - b_high;
@@ -199,7 +203,7 @@ SOFTMAX_INLINE F64 fma(F64 a, F64 b, F64 c) {
     const F64 product_error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
     const F64 sum = product + c, back = sum - product;
     const F64 sum_error = (product - (sum - back)) + (c - back);
-    return sum + (sum_error + product_error);
+    return (sum + (sum_error + product_error)) / scale;
 }
 #endif
 #endif

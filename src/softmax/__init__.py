@@ -12,7 +12,7 @@ from .gradients import value_and_grad
 from .losses import cross_entropy
 
 if typing.TYPE_CHECKING:
-    from . import learn
+    from . import learn as learn
 
 __version__ = "0.1.0"
 __all__ = [

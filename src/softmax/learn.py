@@ -33,7 +33,12 @@ def _learns_in_parts(classifier: SoftmaxClassifier) -> bool:
     return True
 
 
-class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+def _warn(*sentences: str | None) -> None:
+    for sentence in filter(None, sentences):
+        warnings.warn(sentence, ConvergenceWarning, stacklevel=4)  # the caller of fit, past scikit-learn's wrapper
+
+
+class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     """Multinomial logistic regression, or a feed-forward network with softmax on top.
 
     With hidden layers hⱼ = activation(hⱼ₋₁ Wⱼ + bⱼ) and logits z = h W + b, the probabilities are softmax(z), and
@@ -235,15 +240,13 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             adam = Adam(len(params), self.learning_rate, X.dtype)
             outcome = self._descend(network, params, train, adam, self.max_iter, rng, monitor)
-        for sentence in (outcome.diverged, outcome.unfinished):
-            if sentence:
-                warnings.warn(sentence, ConvergenceWarning, stacklevel=2)
 
         self.coefs_, self.intercepts_ = network.unpack(outcome.params)
         self.n_iter_ = outcome.n_iter
         self.loss_curve_ = monitor.loss_curve
         self.validation_loss_curve_ = monitor.validation_loss_curve if self.early_stopping else None
         self.__dict__.pop("_adam", None)  # a partial_fit from here begins new running means
+        _warn(outcome.diverged, outcome.unfinished)
         return self
 
     @available_if(_learns_in_parts)  # type: ignore[untyped-decorator]
@@ -296,12 +299,11 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._adam.learning_rate = self.learning_rate
         monitor = Monitor(network, self.tol, None, lambda _, loss, __: self._report(self.n_iter_ + 1, loss, None))
         outcome = self._descend(network, params, rows, self._adam, 1, rng, monitor)
-        if outcome.diverged:
-            warnings.warn(outcome.diverged, ConvergenceWarning, stacklevel=2)
 
         self.coefs_, self.intercepts_ = network.unpack(outcome.params)
         self.n_iter_ += 1
         self.loss_curve_ = self.loss_curve_ + monitor.loss_curve
+        _warn(outcome.diverged)
         return self
 
     def predict(self, X: Any) -> Array:

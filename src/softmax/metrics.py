@@ -115,7 +115,7 @@ def expected_calibration_error(
     p, y = _checked(probs, targets)
     if n_bins < 1:
         raise ValueError(f"n_bins must be at least 1, got {n_bins}")
-    confidence = p.max(axis=1).clip(0, 1)
+    confidence = p.max(axis=1)
     right = p.argmax(axis=1) == y
     bins = np.searchsorted(_inner_edges(confidence, n_bins, strategy), confidence, side="left")
     counts = np.bincount(bins, minlength=n_bins)

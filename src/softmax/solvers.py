@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import scipy.optimize
 from numpy.typing import DTypeLike
+from threadpoolctl import ThreadpoolController
 
 from . import softmax
 from .network import Array, Network, Objective, Rows
@@ -22,7 +26,25 @@ PATIENCE = 10  # iterations without an improvement by `tol` before a run is give
 DIVERGED = 2.0  # a loss this many times that of a network which knows nothing has gone wrong
 FIRST_ROUND = 20  # L-BFGS iterations before the curvature is measured again; every round is twice as long as the last
 LONG_MEMORY = 400_000  # parameters up to which L-BFGS may remember 30 steps (0.2 GB); above, 10
+SMALL_PRODUCT = 2**24  # multiplications in a matrix product that one thread does in about half a millisecond
 ROUNDING = {"d": 1e-17, "f": 1e-9}  # a fall of the objective that is nothing but rounding, by the dtype of X
+
+
+@contextmanager
+def _arithmetic(network: Network, n_rows: int) -> Iterator[None]:
+    """Overflow shows in the loss, so no warnings; and small products stay on one thread.
+
+    On a busy machine waiting for a second thread was seen to cost ten times the work.
+    """
+    largest = n_rows * max(fan_in * fan_out for fan_in, fan_out in pairwise(network.sizes))
+    threads = 1 if largest <= SMALL_PRODUCT else None
+    with np.errstate(over="ignore", invalid="ignore"), _controller().limit(limits=threads, user_api="blas"):
+        yield
+
+
+@cache
+def _controller() -> Any:
+    return ThreadpoolController()
 
 
 class Monitor:
@@ -90,27 +112,35 @@ def minimize_lbfgs(
     since the curvature near the optimum is not that of the start: the optimum stays, the way to it gets shorter.
     Source: Byrd, Lu, Nocedal & Zhu (1995), doi:10.1137/0916069.
     """
-    round_length = FIRST_ROUND if objective.network.is_linear else max_iter
+    with _arithmetic(objective.network, len(rows.targets)):
+        try:
+            result, params, n_iter = _lbfgs_rounds(objective, params, rows, tol, max_iter, monitor)
+        except _Diverged:
+            best = params if monitor.best is None else monitor.best
+            return Outcome(best, max(1, len(monitor.loss_curve)), diverged=_LBFGS_DIVERGED)
+    if not monitor.loss_curve:  # the start was the optimum
+        monitor.record(params, float(result.fun))
+    params = monitor.choose(params)
+    _centre_logits(objective.network, params)
+    unfinished = None if monitor.validation_stalled else _lbfgs_unfinished(result, tol, max_iter)
+    return Outcome(params, max(1, n_iter), unfinished)
+
+
+def _lbfgs_rounds(
+    objective: Objective, params: Array, rows: Rows, tol: float, max_iter: int, monitor: Monitor
+) -> tuple[Any, Array, int]:
+    """scipy's last result, the parameters, and the number of iterations of all rounds."""
+    length = FIRST_ROUND if objective.network.is_linear else max_iter
     n_iter = 0
     while True:
         scaling = _Scaling(objective, params, rows)
-        try:
-            result = _lbfgs_round(objective, scaling, params, rows, min(round_length, max_iter - n_iter), tol, monitor)
-        except _Diverged:
-            n_iter = max(1, len(monitor.loss_curve))
-            return Outcome(params if monitor.best is None else monitor.best, n_iter, diverged=_LBFGS_DIVERGED)
+        result = _lbfgs_round(objective, scaling, params, rows, min(length, max_iter - n_iter), tol, monitor)
         params = scaling.to_params(result.x, params.dtype)
         n_iter += result.nit
         out_of_iterations = result.status == 1
         if not out_of_iterations or n_iter >= max_iter or monitor.validation_stalled:
-            break
-        round_length *= 2
-    if not monitor.loss_curve:  # the start was the optimum
-        monitor.record(params, float(result.fun))
-    unfinished = None if monitor.validation_stalled else _lbfgs_unfinished(result, tol, max_iter)
-    params = monitor.choose(params)
-    _centre_logits(objective.network, params)
-    return Outcome(params, max(1, n_iter), unfinished)
+            return result, params, n_iter
+        length *= 2
 
 
 def _centre_logits(network: Network, params: Array) -> None:
@@ -143,10 +173,9 @@ def _lbfgs_round(
         "maxcor": 30 if len(params) <= LONG_MEMORY else 10,
     }
     start = scaling.from_params(params)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return scipy.optimize.minimize(
-            value_and_gradient, start, jac=True, method="L-BFGS-B", callback=callback, options=options
-        )
+    return scipy.optimize.minimize(
+        value_and_gradient, start, jac=True, method="L-BFGS-B", callback=callback, options=options
+    )
 
 
 _LBFGS_DIVERGED = (
@@ -183,12 +212,11 @@ class _Scaling:
         self.network = objective.network
         n = len(rows.targets)
         curvature = self._curvature(params, rows)
-        with np.errstate(over="ignore", invalid="ignore"):
-            shift = rows.X.mean(axis=0, dtype=np.float64)[:, None]
-            first, second = _moments(rows.X, shift, curvature)
-            total = curvature.sum(axis=0)
-            mean = first / total
-            variance = np.maximum(second / n - mean * mean * (total / n), 0) + objective.penalty
+        shift = rows.X.mean(axis=0, dtype=np.float64)[:, None]
+        first, second = _moments(rows.X, shift, curvature)
+        total = curvature.sum(axis=0)
+        mean = first / total
+        variance = np.maximum(second / n - mean * mean * (total / n), 0) + objective.penalty
         usable = np.isfinite(variance) & (variance > 0)  # not so: a constant column, or one that overflows
         self.scale = np.sqrt(np.where(usable, variance, 1))
         self.centre = np.where(usable, shift + mean, 0)
@@ -296,7 +324,7 @@ def minimize_adam(
     """
     start, first_rate, taken_back = params.copy(), adam.learning_rate, 0
     first = rows.take(slice(batch_size))
-    with np.errstate(over="ignore", invalid="ignore"):
+    with _arithmetic(objective.network, batch_size):
         limit = DIVERGED * max(math.log(max(2, objective.network.sizes[-1])), objective(params, first)[0])
         for _ in range(max_iter):
             loss = _epoch(objective, params, rows, adam, batch_size, rng)

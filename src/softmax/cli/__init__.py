@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
         run(words)
         sys.stdout.flush()
         return Status.DONE
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer makes the second of the first
         # The reader (`| head`) has all it wanted. Point stdout elsewhere, or Python complains when it closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Status.DONE

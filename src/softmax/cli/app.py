@@ -41,7 +41,6 @@ def _option(help: str, metavar: str, *names: str, default: str | None = None) ->
     return typer.Option(*names, help=help, metavar=metavar, show_default=default or True)
 
 
-Axis = Annotated[int, _option("0: down the columns; -1: along the rows.", "N")]
 Temperature = Annotated[float, _option("Divide the scores by it: above 1 evens out, below 1 sharpens.", "T")]
 TABLE = typer.Argument(help="A .csv, .parquet, .npy or .npz file, or - for CSV on stdin.", metavar="DATA")
 
@@ -70,7 +69,7 @@ def apply(
         list[str] | None,
         typer.Argument(help="Numbers, or a .csv, .npy, .npz or .parquet file.", metavar="NUMBERS|FILE|-"),
     ] = None,
-    axis: Axis = -1,
+    axis: Annotated[int, _option("0: down the columns; -1: along the rows.", "N")] = -1,
     temperature: Temperature = 1.0,
     log: Annotated[bool, typer.Option("--log", help="Print the logarithms of the probabilities.")] = False,
     output: Annotated[str | None, _option("Write to a file of one of these types.", "FILE", "-o", "--output")] = None,

@@ -46,12 +46,14 @@ def apply(words: Sequence[str], axis: int, temperature: float, log: bool, output
     if not -dimensions <= axis < dimensions:
         raise Problem(f"--axis {axis}: the numbers have {dimensions} dimension{'s' * (dimensions > 1)}")
     result = (log_softmax if log else softmax)(numbers.values, axis=axis, temperature=temperature)
-    if output is not None and Path(output).suffix in (".npy", ".npz"):
+    if output is not None and Path(output).suffix.lower() in (".npy", ".npz"):
         with replacing(output) as file:
-            if output.endswith(".npy"):
+            if output.lower().endswith(".npy"):
                 np.save(file, result)
+            elif log:
+                np.savez(file, log_probs=result)
             else:
-                np.savez(file, **{"log_probs" if log else "probs": result})
+                np.savez(file, probs=result)
     elif output is None and numbers.separator is None:
         print(np.array2string(result, max_line_width=sys.maxsize, threshold=sys.maxsize, precision=8).strip("[] "))
     else:

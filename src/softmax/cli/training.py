@@ -166,8 +166,13 @@ def read_labels(source: Table, target: str, classes: Labels | None = None) -> La
         row = first(pl.Series(~np.isin(labels, classes)))
         if row is not None:
             raise Problem(f"{source.place(row, target)}: class {class_text(labels[row])!r} is not in the training data")
-    elif len(np.unique(labels)) == 1:
+        return labels
+    different = len(np.unique(labels))
+    if different == 1:
         raise Problem(f"{source.name}, column {target!r}: only one class, {class_text(labels[0])!r}; two are needed")
+    if different > max(50, len(labels) / 2):
+        rows = count(len(labels), "row")
+        raise Problem(f"{source.name}, column {target!r}: {different:,} different values in {rows} are no classes")
     return labels
 
 
