@@ -159,10 +159,17 @@ def _with_axes(rest: tuple[int, ...], axes: tuple[int, ...], shape: tuple[int, .
     return tuple(shape[a] if a in axes else next(left) for a in range(-ndim, 0))
 
 
+def rounded(y: Any, dtype: DTypeLike) -> Any:
+    """y in a dtype that may be narrower: what it cannot hold becomes infinite or 0, as documented, without a warning."""
+    with np.errstate(all="ignore"):
+        return y.astype(dtype, copy=False)
+
+
 def _deliver(y: Array, dtype: np.dtype[Any], out: Array | None) -> Array:
     if out is None:
-        return y.astype(dtype, copy=False)
+        return np.asarray(rounded(y, dtype))
     if not np.can_cast(y.dtype, out.dtype, "same_kind"):
         raise TypeError(f"out must have a floating-point dtype, got {out.dtype}")
-    out[...] = y
+    with np.errstate(all="ignore"):
+        out[...] = y
     return out

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _native, reference
-from ._arrays import Array, negative_axes, result_dtype
+from ._arrays import Array, negative_axes, result_dtype, rounded
 from .gradients import value_and_grad_of
 
 __all__ = ["cross_entropy"]
@@ -113,10 +113,10 @@ def _cross_entropy(
     else:
         losses, slope = _rows(logits.astype(compute, copy=False), targets, weights, axes[0], gradient)
     if slope is not None:
-        slope = slope.astype(result, copy=False)
+        slope = rounded(slope, result)
     if reduction == "none":
-        return losses.astype(result, copy=False)[()], slope
-    return losses.sum().astype(result), slope
+        return rounded(losses, result)[()], slope
+    return rounded(losses.sum(), result), slope
 
 
 def _rows(logits: Array, targets: Array, weights: Array, axis: int, gradient: bool) -> tuple[Array, Array | None]:
