@@ -202,6 +202,11 @@ class Partition:
     axis : int
         Where the slices lie in the arrays that `softmax` and `log_softmax` are given.
 
+    Notes
+    -----
+    Error: that of `softmax`, `log_softmax` and `logsumexp` for one piece. In float64 every combination of two rounds
+    `others`, by 2 ulp at most; in float32 that is far below an ulp of the results.
+
     Examples
     --------
     >>> z = Partition.of([1.0, 2.0]).update([3.0])
@@ -256,6 +261,8 @@ class Partition:
         return self | Partition.of(x, self.axis, where=where)
 
     def __or__(self, other: Partition) -> Partition:
+        if not isinstance(other, Partition):
+            return NotImplemented
         top = np.maximum(self.maximum, other.maximum)
         mine, theirs = self._relative_to(top), other._relative_to(top)
         both = (self.maximum == top) & (other.maximum == top) & (top > -np.inf)
@@ -283,6 +290,7 @@ class Partition:
     def _apply(self, kernel: np.ufunc, x: ArrayLike) -> Array:
         x = np.asarray(x)
         compute, result = result_dtype(x, None)
+        compute = np.promote_types(compute, self.maximum.dtype)
         y = kernel(x.astype(compute, copy=False), self.maximum.astype(compute), self.others, axis=self.axis)
         return np.asarray(rounded(np.asarray(y), result))
 
