@@ -124,7 +124,8 @@ def _rows(logits: Array, targets: Array, weights: Array, axis: int, gradient: bo
     """Weighted loss of each row, and its gradient where asked for."""
     if logits.dtype not in (np.float32, np.float64):
         weights = np.broadcast_to(weights, targets.shape)
-        logits = np.where(weights[..., np.newaxis] == 0, 0, np.moveaxis(logits, axis, -1))  # ignored, whatever they hold
+        ignored = weights[..., np.newaxis] == 0  # whatever they hold
+        logits = np.where(ignored, 0, np.moveaxis(logits, axis, -1))
         losses = reference.cross_entropy(logits, targets) * weights
         if not gradient:
             return losses, None
