@@ -11,11 +11,11 @@
 // * n - k falls out of the rounding: adding `magic` = 1.5 2^(p-1) - k + bias to x log2(e) / T leaves n - k + bias in the
 //   low bits of the sum, and these bits, moved into the exponent field, are 2^(n-k+guard).
 // * e^r = 1 + r + r^2 q(r), q minimax (Remez, weighted for the relative error of e^r): error 2^-28.2 (float, degree 4)
-//   and 2^-57.9 (double, degree 9) for |r| <= 0.3475.
+//   and 2^-64 (double, degree 10: the error of e^r - 1 has to be small beside r, for logarithms) for |r| <= 0.3475.
 //
-// Powers are kept times 2^guard, so that n - k down to `floor` stays in the normal range; the guard leaves in the last
-// multiplication, where subnormal results are rounded once. Entries further below the maximum than `floor` octaves are
-// moved up to it: their true value is under half of the smallest subnormal number, so they end as 0 all the same.
+// Powers are kept times 2^guard, so that every n - k that can show in a result stays in the normal range; the guard leaves
+// in the last multiplication, where subnormal results are rounded once. Entries further below the maximum than `floor`
+// octaves are moved up to it, where the exponent field is 0 and with it the power: they count as exactly 0.
 //
 // Valid for |m / T| <= 2^11, where n is exact to far more than needed; beyond it, the caller subtracts m first, which is
 // then exact for every x that counts (x > m / 2: Sterbenz). Error: see `exponential`.
@@ -30,18 +30,25 @@ struct Float;
 
 template <>
 struct Float<float> {
-    static constexpr int fraction_bits = 23, exponent_bias = 127, guard = 64, floor = -186;
+    static constexpr int fraction_bits = 23, exponent_bias = 127, guard = 64, floor = -exponent_bias - guard;
     static constexpr float magic = 0x1.8p23f;
     static constexpr float q[] = {0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558fap-5f, 0x1.123b6ap-7f, 0x1.6a21acp-10f};
 };
 template <>
 struct Float<double> {
-    static constexpr int fraction_bits = 52, exponent_bias = 1023, guard = 128, floor = -1140;
+    static constexpr int fraction_bits = 52, exponent_bias = 1023, guard = 128, floor = -exponent_bias - guard;
     static constexpr double magic = 0x1.8p52;
-    static constexpr double q[] = {0x1.000000000000ap-1,  0x1.55555555554f7p-3,  0x1.55555555506ebp-5,
-                                   0x1.111111112836cp-7,  0x1.6c16c184889d5p-10, 0x1.a01a012882dc4p-13,
-                                   0x1.a01998fd44f56p-16, 0x1.71df27c30f0b0p-19, 0x1.28ae79065197cp-22,
-                                   0x1.ad7e39278f3a4p-26};
+    static constexpr double q[] = {0x1p-1,
+                                   0x1.555555555555cp-3,
+                                   0x1.5555555555501p-5,
+                                   0x1.111111110eb9bp-7,
+                                   0x1.6c16c16c30d05p-10,
+                                   0x1.a01a01b3cb12ep-13,
+                                   0x1.a01a0134ec737p-16,
+                                   0x1.71ddef5d20b32p-19,
+                                   0x1.27e5b62ddcf2cp-22,
+                                   0x1.af6d42c0206efp-26,
+                                   0x1.1e3c45d024ebdp-29};
 };
 
 constexpr double log2_e = 0x1.71547652b82fep+0;
@@ -102,11 +109,12 @@ SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V& r
     return mul_add(r2, mul_add(r2, c(4), mul_add(r, c(3), c(2))), mul_add(r, c(1), c(0)));
 }
 template <class S>
-SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V& r2, const double (&q)[10]) {
+SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V& r2, const double (&q)[11]) {
     const auto pair = [&](int i) { return mul_add(r, splat<S>(q[i + 1]), splat<S>(q[i])); };
     const auto r4 = r2 * r2;
     const auto low = mul_add(r2, pair(2), pair(0)), middle = mul_add(r2, pair(6), pair(4));
-    return mul_add(r4, mul_add(r4, pair(8), middle), low);
+    const auto high = mul_add(r2, splat<S>(q[10]), pair(8));
+    return mul_add(r4, mul_add(r4, high, middle), low);
 }
 
 // e^(r + r_error) - 1 for |r| <= 0.3475.

@@ -61,7 +61,9 @@ SOFTMAX_INLINE typename S::V log_entry(const typename S::V& x, const typename S:
     using V = typename S::V;
     const Pair<V> d = two_sum(x, V(-maximum));
     if constexpr (!Tempered) return d.high - log_sum;
-    const V q = d.high * inverse_high;
+    // Scores so far apart that x - m overflows: each by itself is exact enough, for neither is small beside the other.
+    const V apart = x * inverse_high - maximum * inverse_high;
+    const V q = d.high < splat<S>(std::numeric_limits<T>::lowest()) ? apart : V(d.high * inverse_high);
     const V q_error = mul_add(d.high, inverse_low, mul_add(d.low, inverse_high, fma(d.high, inverse_high, V(-q))));
     const V result = (q - log_sum) + q_error;
     return result == result ? result : q;  // an infinite quotient has no error to carry

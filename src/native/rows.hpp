@@ -45,7 +45,7 @@ struct Row {
         if (mask != nullptr && !mask[i * mask_stride]) return T(-INFINITY);
         T value;
         std::memcpy(&value, data + i * stride, sizeof value);
-        return exponent == 0 ? value : T(std::ldexp(value - shift, exponent));
+        return exponent == 0 ? value : T(std::ldexp(double(value) - double(shift), exponent));
     }
 
     // The entries from `first` on as contiguous memory: the row's own where possible, else a copy in `buffer`.
@@ -124,17 +124,15 @@ void fill(const Row<T>& x, const Summary<T>& summary, T share, T rest, const Out
     }
 }
 
-// Brings a temperature that T's range would not carry to [1, 2), and the row with it. Beyond 2^±limit nothing changes:
-// any two entries are equal, or infinitely far apart, at either end.
+// Brings a temperature that T's range would not carry to [1/2, 1), and the row with it: no entry overflows whose quotient
+// does not.
 template <class T>
 double normalize(Row<T>& x, Summary<T>& summary, double temperature) {
     if (temperature >= smallest_temperature && temperature <= largest_temperature) return temperature;
-    constexpr double limit = sizeof(T) == 4 ? 0x1p200 : INFINITY;
-    temperature = temperature > limit ? limit : temperature < 1 / limit ? 1 / limit : temperature;
     const double scaled = double(summary.maximum) / temperature;
-    x.exponent = -std::ilogb(temperature);
+    x.exponent = -std::ilogb(temperature) - 1;
     x.shift = std::fabs(scaled) <= largest_unshifted ? T(0) : summary.maximum;
-    summary.maximum = T(std::ldexp(summary.maximum - x.shift, x.exponent));
+    summary.maximum = T(std::ldexp(double(summary.maximum) - double(x.shift), x.exponent));
     return std::ldexp(temperature, x.exponent);
 }
 

@@ -21,11 +21,9 @@ _NATIVE = (_FLOAT32, _FLOAT64)
 
 def compute_dtype(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
     """The dtype to compute in: float32, float64, or longdouble (by the reference). TypeError for what is not real."""
-    if dtype in _NATIVE:
-        return _FLOAT32 if dtype.itemsize == 4 else _FLOAT64
     if dtype.kind in "biu":
         return _FLOAT64
-    if dtype == np.float16 or dtype.name == "bfloat16":
+    if dtype.name == "bfloat16" or (dtype.kind == "f" and dtype.itemsize <= 4):
         return _FLOAT32
     if dtype.kind == "f":
         return _FLOAT64 if dtype.itemsize == 8 else np.dtype(np.longdouble)
@@ -104,6 +102,8 @@ def check_out(out: Any, shape: tuple[int, ...]) -> None:
         raise TypeError(f"out must be a numpy array, got {type(out).__name__}")
     if out.shape != shape:
         raise ValueError(f"out must have the result's shape {shape}, got {out.shape}")
+    if out.dtype.kind not in "fV" or out.dtype.names is not None:
+        raise TypeError(f"out must have a floating-point dtype, got {out.dtype}")
     if not out.flags.writeable:
         raise ValueError("out must be writeable, got a read-only array")
 
@@ -120,19 +120,27 @@ def along_axis(
     out: Array | None,
 ) -> Array:
     """A function of the softmax family, one kernel call: `plain(x, temperature)` or `masked(x, temperature, where)`."""
+    if type(x) is np.ndarray and where is None and dtype is None and out is None and _simple(x, axis, temperature):
+        return np.asarray(plain(x, temperature, axis=axis))
     x, where = as_array(x, where)
     compute, result = result_dtype(x, dtype)
     axes = negative_axes(axis, x.ndim)
     t = as_temperature(temperature, axes)
-    if out is not None:
-        rest = tuple(n for a, n in enumerate(x.shape, -x.ndim) if a not in axes)
+    rest = tuple(n for a, n in enumerate(x.shape, -x.ndim) if a not in axes)
+    try:
         rest = np.broadcast_shapes(rest, t.shape)
+    except ValueError:
+        shape = np.shape(temperature)
+        raise ValueError(f"temperature must broadcast against x, shape {x.shape}, got shape {shape}") from None
+    if out is not None:
         check_out(out, _with_axes(rest, axes, x.shape))
         if dtype is None:
             result = out.dtype
-    if compute not in _NATIVE:
-        y = reference(x, axes, temperature=temperature, where=where)
-        return _deliver(y, result, out)
+    lengths = tuple(x.shape[a] for a in axes)
+    if compute not in _NATIVE:  # slices made contiguous: NumPy's sums depend on the order in memory
+        slices = np.ascontiguousarray(merge(x, axes).astype(compute, copy=False))
+        y = reference(slices, temperature=t[..., np.newaxis], where=None if where is None else merge(where, axes))
+        return _deliver(split(y, axes, lengths), result, out)
     x = x.astype(compute, copy=False)
     operands = (x, t) if where is None else (x, t, where)
     kernel = plain if where is None else masked
@@ -141,7 +149,13 @@ def along_axis(
         y = kernel(*operands, axis=axes[0], out=direct)
         return y if direct is not None else _deliver(y, result, out)
     operands = (merge(x, axes), t) if where is None else (merge(x, axes), t, merge(where, axes))
-    return _deliver(split(kernel(*operands), axes, tuple(x.shape[a] for a in axes)), result, out)
+    return _deliver(split(kernel(*operands), axes, lengths), result, out)
+
+
+def _simple(x: Array, axis: Axis, temperature: ArrayLike) -> bool:
+    """The common call, in which nothing has to be converted: it takes 2 µs instead of 12."""
+    native = x.dtype is _FLOAT32 or x.dtype is _FLOAT64
+    return native and x.ndim > 0 and type(axis) is int and type(temperature) is float and temperature > 0
 
 
 def _with_axes(rest: tuple[int, ...], axes: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -151,10 +165,15 @@ def _with_axes(rest: tuple[int, ...], axes: tuple[int, ...], shape: tuple[int, .
     return tuple(shape[a] if a in axes else next(left) for a in range(-ndim, 0))
 
 
+def rounded(y: Any, dtype: DTypeLike) -> Any:
+    """y in a dtype that may be narrower: what it cannot hold becomes infinite or 0, without a warning."""
+    with np.errstate(all="ignore"):
+        return y.astype(dtype, copy=False)
+
+
 def _deliver(y: Array, dtype: np.dtype[Any], out: Array | None) -> Array:
     if out is None:
-        return y.astype(dtype, copy=False)
-    if not np.can_cast(y.dtype, out.dtype, "same_kind"):
-        raise TypeError(f"out must have a floating-point dtype, got {out.dtype}")
-    out[...] = y
+        return np.asarray(rounded(y, dtype))
+    with np.errstate(all="ignore"):
+        out[...] = y
     return out

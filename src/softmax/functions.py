@@ -1,7 +1,7 @@
 """The softmax family and the pair (maximum, sum) that it needs of a slice.
 
 Error bounds are against the exact value for the input as given, in units in the last place (ulp) of the result's
-dtype: 2 ulp for softmax and log_softmax at any temperature, one subnormal step below the normal range; 1 ulp of
+dtype (below the normal range: in subnormal steps): 2 ulp for softmax and log_softmax at any temperature; 1 ulp of
 max(abs(maximum), abs(log(sum)), abs(result)) for logsumexp. float16 and bfloat16 are computed in float32 and rounded
 once.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import _native, reference
-from ._arrays import Array, Axis, along_axis, as_array, check_out, merge, negative_axes, result_dtype
+from ._arrays import Array, Axis, along_axis, as_array, check_out, merge, negative_axes, result_dtype, rounded
 
 __all__ = ["Partition", "log_softmax", "logsumexp", "sigmoid", "softmax"]
 
@@ -152,7 +152,7 @@ def logsumexp(x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None, 
     else:
         slices = merge(x.astype(compute, copy=False), axes)
         y = _native.logsumexp(slices) if where is None else _native.logsumexp_where(slices, merge(where, axes))
-    y = y.astype(result, copy=False)
+    y = rounded(y, result)
     return np.expand_dims(y, axes) if keepdims else y
 
 
@@ -202,6 +202,11 @@ class Partition:
     axis : int
         Where the slices lie in the arrays that `softmax` and `log_softmax` are given.
 
+    Notes
+    -----
+    Error: that of `softmax`, `log_softmax` and `logsumexp` for one piece. In float64 every combination of two rounds
+    `others`, by 2 ulp at most; in float32 that is far below an ulp of the results.
+
     Examples
     --------
     >>> z = Partition.of([1.0, 2.0]).update([3.0])
@@ -248,13 +253,16 @@ class Partition:
     @property
     def logsumexp(self) -> Any:
         """Logarithm of the sum of exponentials of everything seen, in the entries' dtype."""
-        return (self.maximum + np.log1p(self.others)).astype(self.maximum.dtype)[()]
+        with np.errstate(all="ignore"):
+            return (self.maximum + np.log1p(self.others)).astype(self.maximum.dtype)[()]
 
     def update(self, x: ArrayLike, *, where: ArrayLike | None = None) -> Partition:
         """The pair of what was seen and x together."""
         return self | Partition.of(x, self.axis, where=where)
 
     def __or__(self, other: Partition) -> Partition:
+        if not isinstance(other, Partition):
+            return NotImplemented
         top = np.maximum(self.maximum, other.maximum)
         mine, theirs = self._relative_to(top), other._relative_to(top)
         both = (self.maximum == top) & (other.maximum == top) & (top > -np.inf)
@@ -262,9 +270,14 @@ class Partition:
 
     def _relative_to(self, top: Array) -> Array:
         """This part's share of `others` under the common maximum `top`."""
-        with np.errstate(invalid="ignore"):
-            scale = np.exp(np.subtract(self.maximum, top, dtype=np.float64))
-        return np.asarray(np.where(self.maximum == top, self.others, (1 + self.others) * scale))
+        mine, common = self.maximum.astype(np.float64), top.astype(np.float64)
+        with np.errstate(all="ignore"):
+            distance = mine - common
+            back = distance + common
+            dropped = (mine - back) - (common - (back - distance))  # what rounding the distance left
+            scale = np.exp(distance)
+            scale = np.where(scale > 0, scale + scale * dropped, 0.0)
+            return np.asarray(np.where(self.maximum == top, self.others, (1 + self.others) * scale))
 
     def softmax(self, x: ArrayLike) -> Array:
         """Probabilities of entries x among everything seen: shape of x, slices along `axis`. Error: 2 ulp."""
@@ -277,8 +290,9 @@ class Partition:
     def _apply(self, kernel: np.ufunc, x: ArrayLike) -> Array:
         x = np.asarray(x)
         compute, result = result_dtype(x, None)
+        compute = np.promote_types(compute, self.maximum.dtype)
         y = kernel(x.astype(compute, copy=False), self.maximum.astype(compute), self.others, axis=self.axis)
-        return np.asarray(y).astype(result, copy=False)
+        return np.asarray(rounded(np.asarray(y), result))
 
     def __repr__(self) -> str:
         return f"Partition(maximum={self.maximum!r}, others={self.others!r}, axis={self.axis})"

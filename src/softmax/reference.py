@@ -28,8 +28,8 @@ def _scores(x: ArrayLike, axis: Axis, temperature: ArrayLike, where: ArrayLike |
     if where is not None:
         x = np.where(where, x, -np.inf)
     top = x.max(axis=axis, keepdims=True, initial=-np.inf)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        scores = (x - top) / np.asarray(temperature, x.dtype)
+    with np.errstate(all="ignore"):
+        scores = (x - top) / np.abs(np.asarray(temperature, x.dtype))  # -0.0 is 0
     scores = np.where(x == top, 0.0, scores)  # inf - inf and 0 / 0
     scores = np.where((x == -np.inf) | ((top == np.inf) & (x < top)), -np.inf, scores)
     return np.where(np.isnan(top), np.nan, scores).astype(x.dtype)
@@ -38,8 +38,8 @@ def _scores(x: ArrayLike, axis: Axis, temperature: ArrayLike, where: ArrayLike |
 def _log_total(scores: NDArray[Any], axis: Axis) -> NDArray[Any]:
     """log(sum(exp(scores))) by log1p of all but one maximum, so that it stays exact where the sum is close to 1."""
     tops = (scores == 0).sum(axis=axis, keepdims=True)
-    others = np.exp(np.where(scores == 0, -np.inf, scores)).sum(axis=axis, keepdims=True)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", under="ignore"):
+        others = np.exp(np.where(scores == 0, -np.inf, scores)).sum(axis=axis, keepdims=True)
         return np.asarray(np.log1p(tops - 1 + others))
 
 
@@ -51,9 +51,10 @@ def softmax(
     >>> softmax([0.7, 1.5, 4.8]).round(8).tolist()
     [0.01573172, 0.03501159, 0.94925668]
     """
-    exps = np.exp(_scores(x, axis, temperature, where))
-    total = exps.sum(axis=axis, keepdims=True)
-    return np.asarray(exps / np.where(total == 0, 1, total))
+    with np.errstate(under="ignore"):
+        exps = np.exp(_scores(x, axis, temperature, where))
+        total = exps.sum(axis=axis, keepdims=True)
+        return np.asarray(exps / np.where(total == 0, 1, total))
 
 
 def log_softmax(
