@@ -69,7 +69,6 @@ class Exact(NamedTuple):
     log_sum: np.ndarray
     probs: np.ndarray
     log_probs: np.ndarray
-    entries: np.ndarray
 
     @property
     def logsumexp(self):
@@ -84,11 +83,6 @@ class Exact(NamedTuple):
 
     def loss(self, targets):
         return -np.take_along_axis(self.log_probs, targets[..., np.newaxis], -1)[..., 0]
-
-    def distance(self, targets):
-        """The loss without log_sum: from the target to the maximum."""
-        with mpmath.workprec(BITS):
-            return self.maximum - np.take_along_axis(self.entries, targets[..., np.newaxis], -1)[..., 0]
 
     def gradient(self, targets):
         """probs - onehot. At a target that holds more than half, minus the share of the others: p - 1 would cancel."""
@@ -108,11 +102,10 @@ def exact(x, temperature=1.0):
     x = np.asarray(x)
     temperature = np.asarray(temperature, np.float64).astype(WIDE)
     top = x.max(axis=-1, keepdims=True).astype(WIDE)
-    entries, q, q_error, exps = (np.empty(x.shape, WIDE) for _ in range(4))
+    q, q_error, exps = (np.empty(x.shape, WIDE) for _ in range(3))
     for start in range(0, x.shape[-1], 4096):  # by parts that stay in the cache
         part = (..., slice(start, start + 4096))
-        entries[part] = x[part]
-        q[part], q_error[part] = divide(*two_sum(entries[part], -top), temperature)
+        q[part], q_error[part] = divide(*two_sum(x[part].astype(WIDE), -top), temperature)
         exps[part] = np.exp(q[part]) * (1 + q_error[part])
     winner = np.argmax(x, axis=-1)[..., np.newaxis]
     winning = np.take_along_axis(exps, winner, -1)
@@ -123,7 +116,7 @@ def exact(x, temperature=1.0):
     exps /= 1 + others
     q -= log_sum
     q += q_error
-    return Exact(top[..., 0], others[..., 0], log_sum[..., 0], exps, q, entries)
+    return Exact(top[..., 0], others[..., 0], log_sum[..., 0], exps, q)
 
 
 def exact_by_mpmath(x, temperature=1.0):
@@ -133,7 +126,7 @@ def exact_by_mpmath(x, temperature=1.0):
     temperatures = np.broadcast_to(np.asarray(temperature, np.float64), (*x.shape[:-1], 1)).ravel()
     results = [_exact_row(row, t) for row, t in zip(rows, temperatures, strict=True)]
     per_row = [_objects([result[i] for result in results], x.shape[:-1]) for i in range(3)]
-    per_entry = [_objects([v for result in results for v in result[i]], x.shape) for i in (3, 4, 5)]
+    per_entry = [_objects([v for result in results for v in result[i]], x.shape) for i in (3, 4)]
     return Exact(*per_row, *per_entry)
 
 
@@ -146,7 +139,7 @@ def _exact_row(row, temperature):
         winner = entries.index(top)
         others = mpmath.fsum(e for i, e in enumerate(exps) if i != winner)
         log_sum = mpmath.log1p(others)
-        return top, others, log_sum, [e / (1 + others) for e in exps], [v - log_sum for v in q], entries
+        return top, others, log_sum, [e / (1 + others) for e in exps], [v - log_sum for v in q]
 
 
 def _objects(values, shape):
@@ -172,12 +165,14 @@ def errors_in_ulp(got, exact_value, unit=None):
     """
     got, exact_value = np.asarray(got), np.asarray(exact_value)
     step = ulp(exact_value if unit is None else unit, got.dtype)
-    limit = np.ldexp(WIDE(1), int(np.finfo(got.dtype).maxexp))
-    wide = np.clip(got.astype(WIDE), -limit, limit)
+    exponent = int(np.finfo(got.dtype).maxexp)
     with mpmath.workprec(BITS):
         if exact_value.dtype == object:
-            wide, step, limit = _AS_MPF(wide), _AS_MPF(step), as_mpf(limit)
-        errors = np.asarray(abs(wide - np.clip(exact_value, -limit, limit)) / step).astype(np.float64)
+            wide, step, limit = _AS_MPF(got), _AS_MPF(step), mpmath.mpf(2) ** exponent
+        else:
+            wide, limit = got.astype(WIDE), np.ldexp(WIDE(1), exponent)
+        difference = np.clip(wide, -limit, limit) - np.clip(exact_value, -limit, limit)
+        errors = np.asarray(abs(difference) / step).astype(np.float64)
     return np.where(np.isnan(errors), np.inf, errors)
 
 
@@ -193,8 +188,8 @@ def same_bits(a, b):
 
 def as_mpf(value):
     """A long double as an mpmath number, exactly."""
-    if not np.isfinite(value):
-        return mpmath.mpf(float(value))
+    if isinstance(value, mpmath.mpf) or not np.isfinite(value):
+        return mpmath.mpf(value)
     mantissa, exponent = np.frexp(value)
     with mpmath.workprec(BITS):
         high = float(mantissa)
@@ -266,7 +261,7 @@ class TableOfWorstErrors:
         isas = sorted({isa for row in self.worst.values() for isa in row}, key="baseline avx2 avx512".find)
         terminalreporter.write_line(f"{'':32}{'bound':>9}" + "".join(f"{isa:>16}" for isa in isas))
         for (function, dtype, *bound), row in sorted(self.worst.items()):
-            cells = ("{:.3f} / {:.2f}".format(*row[isa]) if isa in row else "" for isa in isas)
+            cells = ("{:#.4g} / {:.2f}".format(*row[isa]) if isa in row else "" for isa in isas)
             bounds = "{:g} / {:g}".format(*bound)
             line = f"{function:24}{dtype:8}{bounds:>9}" + "".join(f"{cell:>16}" for cell in cells)
             terminalreporter.write_line(line)

@@ -31,6 +31,7 @@ DEGENERATE = {
     "one +inf alone": ([INF], {}, [1], [0], INF),
     "one NaN": ([NAN], {}, [NAN], [NAN], NAN),
     "T=0": ([3, 5, 5, -INF], {"temperature": 0}, [0, 0.5, 0.5, 0], [-INF, -np.log(2), -np.log(2), -INF], None),
+    "T=-0.0": ([3, 5, 4], {"temperature": -0.0}, [0, 1, 0], [-INF, 0, -INF], None),
     "T=0, one ulp of bfloat16 apart": ([1, 1.0078125], {"temperature": 0.0}, [0, 1], [-INF, 0], None),
     "T=0, all -inf": ([-INF, -INF], {"temperature": 0}, [0, 0], [-INF, -INF], None),
     "T=0, +inf": ([1, INF, INF], {"temperature": 0}, [0, 0.5, 0.5], [-INF, -np.log(2), -np.log(2)], None),
@@ -54,8 +55,7 @@ def hard_slices(dtype):
     """Name and entries, finite or -inf, for float32 or float64."""
     info = np.finfo(dtype)
     rng = np.random.default_rng(5)
-    eps, tiny, step = (float(v) for v in (info.eps, info.tiny, info.smallest_subnormal))
-    huge = min(float(info.max) / 4, 1e270)
+    eps, tiny, step, huge = (float(v) for v in (info.eps, info.tiny, info.smallest_subnormal, info.max / 4))
     underflow = -np.log(tiny)  # e^-underflow is the smallest normal number, e^-smallest the smallest number
     smallest = -np.log(step)
     octaves = {np.float32: 186, np.float64: 1140}[dtype] * np.log(2)  # entries further down are moved up to there

@@ -34,23 +34,22 @@ MILLION = (1_000_000,)
 SIZES = LANES + BLOCKS + MILLION if LONG_DOUBLE_IS_WIDE else LANES
 ENTRIES = 5000 * VOLUME  # of a case, so that small sizes have many rows
 
-# (ulp, subnormal steps below the normal range). For logsumexp ulp of max(|m|, |log s|, |result|), for a loss ulp of its
-# larger term, log(sum) or the distance to the maximum.
+# (ulp, subnormal steps below the normal range). For logsumexp ulp of max(|m|, |log s|, |result|).
 BOUNDS = {
-    "softmax": (2, 2),
+    "softmax": (2, 1),
     "log_softmax": (2, 1),
     "logsumexp": (1, 1),
     "sigmoid": (2, 1),
-    "Partition.softmax": (3, 2),
+    "Partition.softmax": (2, 1),
     "Partition.log_softmax": (2, 1),
-    "Partition.logsumexp": (2, 1),
-    "cross_entropy": (2, 1),
-    "cross_entropy gradient": (2, 2),
+    "Partition.logsumexp": (1, 1),
+    "cross_entropy": (1, 1),
+    "cross_entropy gradient": (2, 1),
 }
 
 TEMPERATURES = (1e-3, 0.05, 0.1, 0.3, 0.7, 0.999, 1.0, 1.5, 2.0, 3.0, 10.0, 77.7, 1e3)
 EDGES_OF_SCALING = [t * f for t in (2.0**-60, 2.0**60) for f in (1 - 2.0**-53, 1.0, 1 + 2.0**-52)]
-EXTREME_TEMPERATURES = (1e-30, 1e-40, 1e-160, 1e-310, 5e-324, 1e30, 1e40, 1e160, 1e300, 1.7e308)
+EXTREME_TEMPERATURES = (1e-30, 1e-40, 1e-160, 1e-300, 1e-310, 5e-324, 1e30, 1e40, 1e160, 1e300, 1.7e308)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,9 +84,13 @@ def add_partition(tally, z, x, true, case):
 def add_cross_entropy(tally, x, true, case, targets):
     """Losses of single rows, and the gradient of their sum."""
     losses, slope = value_and_grad(cross_entropy)(x, targets, reduction="none")
-    larger = np.maximum(true.distance(targets), true.log_sum)
-    add(tally, "cross_entropy", losses, true.loss(targets), case, larger)
+    add(tally, "cross_entropy", losses, true.loss(targets), case)
     add(tally, "cross_entropy gradient", slope, true.gradient(targets), case)
+
+
+def in_two_pieces(x):
+    cut = x.shape[-1] // 3
+    return Partition.of(x[..., :cut]) | Partition.of(x[..., cut:])
 
 
 def random_targets(rng, x):
@@ -106,13 +109,14 @@ def test_an_error_is_counted_in_ulps_of_the_exact_value(dtype):
     assert errors_in_ulp(one, up.astype(WIDE)) == 1
     assert errors_in_ulp(one, np.nextafter(one, dtype(0)).astype(WIDE)) == 1
     assert errors_in_ulp(dtype(1 - 2 * info.eps), one.astype(WIDE)) == 2
-    assert errors_in_ulp(one, one + 0.75 * WIDE(info.eps)) == 0.75
+    with mpmath.workprec(BITS):
+        assert errors_in_ulp(one, 1 + 0.75 * as_mpf(info.eps)) == 0.75
     assert errors_in_ulp(step, WIDE(0)) == 1
-    assert errors_in_ulp(5 * step, 2.5 * WIDE(step)) == 2.5
+    assert errors_in_ulp(5 * step, 2.5 * as_mpf(step)) == 2.5
     assert errors_in_ulp(tiny - step, tiny.astype(WIDE)) == 1
     assert errors_in_ulp(info.max, info.max.astype(WIDE)) == 0
-    assert errors_in_ulp(dtype(-np.inf), -2 * WIDE(info.max)) == 0
-    assert errors_in_ulp(info.max, 2 * WIDE(info.max)) == 1
+    assert errors_in_ulp(dtype(-np.inf), -2 * as_mpf(info.max)) == 0
+    assert errors_in_ulp(info.max, 2 * as_mpf(info.max)) == 1
     assert errors_in_ulp(dtype(np.inf), info.max.astype(WIDE)) == 1
     assert errors_in_ulp(dtype(np.nan), WIDE(1)) == np.inf
     assert errors_in_ulp(up, as_mpf(WIDE(1))) == 1
@@ -143,7 +147,7 @@ def test_long_double_is_enough_for_an_oracle(dtype, temperature):
         with mpmath.workprec(BITS):
             relative = [abs(as_mpf(g) / w - 1) for g, w in zip(got.ravel(), want.ravel(), strict=True) if w > 1e-4000]
         assert max(relative, default=0) < 0.01 * 2.0**-53, name
-    for name in ("loss", "gradient", "distance"):
+    for name in ("loss", "gradient"):
         got, want = getattr(ours, name)(targets), getattr(true, name)(targets)
         assert errors_in_ulp(got.astype(np.float64), want).max() <= 0.51, name
 
@@ -160,7 +164,7 @@ def test_normal_scores_of_every_size(dtype, scale, offset, tally):
             add_softmax_and_log_softmax(tally, x, true, case)
             add_logsumexp(tally, x, true, case)
             if size not in MILLION:
-                add_partition(tally, Partition.of(x), x, true, case)
+                add_partition(tally, in_two_pieces(x), x, true, case)
                 add_cross_entropy(tally, x, true, case, random_targets(rng, x))
 
 
@@ -178,7 +182,7 @@ def test_huge_offsets(dtype, offset, tally):
                 add_softmax_and_log_softmax(tally, x, exact(x, temperature), case, temperature)
             true, case = exact(x), f"K={size}, offset {offset:g}"
             add_logsumexp(tally, x, true, case)
-            add_partition(tally, Partition.of(x), x, true, case)
+            add_partition(tally, in_two_pieces(x), x, true, case)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -222,10 +226,54 @@ def test_hard_slices(dtype, name, tally):
             add_softmax_and_log_softmax(tally, x, true, f"{name}, T={temperature!r}", temperature)
         true = exact_by_mpmath(x)
         add_logsumexp(tally, x, true, name)
-        add_partition(tally, Partition.of(x), x, true, name)
+        add_partition(tally, in_two_pieces(x), x, true, name)
         finite = np.flatnonzero(np.isfinite(x))
         rows = np.tile(x, (len(finite), 1))
         add_cross_entropy(tally, rows, exact_by_mpmath(rows), name, finite)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_probabilities_just_below_the_normal_range(dtype, tally):
+    """Where a subnormal number has almost all its digits, an error of 1.2 ulp is one of 1.2 steps."""
+    rng = np.random.default_rng(5)
+    edge = -np.log(float(np.finfo(dtype).tiny))
+    with tally:
+        for maximum in (0, 1.5, -3.3, 10.25):
+            x = np.stack([np.full(30000, maximum), maximum - edge - rng.uniform(0, 0.8, 30000)], -1).astype(dtype)
+            true, case = exact(x), f"maximum {maximum}"
+            add_softmax_and_log_softmax(tally, x, true, case)
+            add_partition(tally, Partition.of(x), x, true, case)
+            add_cross_entropy(tally, x, true, case, np.zeros(30000, int))
+
+
+def test_a_sum_of_tails_is_within_one_ulp():
+    """Where the others are a few per cent of the maximum, their sum's error is the result's."""
+    x = np.array([[0.0, -3.884, -3.137], [0.001, -4.401, -3.012], [1.77628, -1.02661, -60], [-1.0285, 1.7342, -60]])
+    true = exact_by_mpmath(x)
+    assert errors_in_ulp(logsumexp(x), true.logsumexp, true.logsumexp_unit).max() <= 1
+    targets = np.argmax(x, axis=-1)
+    assert errors_in_ulp(cross_entropy(x, targets, reduction="none"), true.loss(targets)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "x", "temperature"),
+    [
+        (np.float32, [3e38, -3e38], 1e10),  # x - max overflows, the quotient does not
+        (np.float64, [1.7e308, -1.7e308], 1e10),
+        (np.float32, [1e38, 0, -3e38], 2.0),
+        (np.float64, [1e290, 0, 1, -1], 2.0**-60 * (1 - 2.0**-53)),  # x times the reciprocal's power of two does
+        (np.float32, [0, -1e-38], 1e-75),  # the quotient of two tiny numbers is 1e37
+        (np.float32, [0, -1e-45], 1e-80),
+        (np.float32, [0, -1e-30], 1e-300),  # and here it is beyond the range
+        (np.float64, [-4e307, 0], 0.5),  # products beyond 2^996
+    ],
+)
+def test_log_softmax_of_scores_far_apart(dtype, x, temperature):
+    """Infinite where the exact value is out of range, and only there."""
+    x = np.array(x, dtype)
+    true = exact_by_mpmath(x, temperature)
+    assert errors_in_ulp(log_softmax(x, temperature=temperature), true.log_probs).max() <= 2
+    assert errors_in_ulp(softmax(x, temperature=temperature), true.probs).max() <= 2
 
 
 def test_log_softmax_keeps_values_near_zero():
@@ -247,7 +295,7 @@ def test_sigmoid(dtype, tally):
         add(tally, "sigmoid", sigmoid(x), exact(np.stack([x, 0 * x], -1)).probs[:, 0], "the whole range")
 
 
-@pytest.mark.parametrize("dtype", [np.float32])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_partitions_that_grew_by_many_pieces(dtype, tally):
     """A stream of a thousand updates is as good as one piece."""
     rng = np.random.default_rng(8)
@@ -271,7 +319,7 @@ def finite_floats(dtype, limit):
     return st.floats(-limit, limit, width=width) | st.floats(-100, 100, width=width) | st.sampled_from([0.0, 1.0, -1.0])
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 1e38), (np.float64, 1e270)])
+@pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 1e38), (np.float64, 1e308)])
 def test_any_finite_slice_at_any_temperature(dtype, limit):
     """Hypothesis looks for the input that is worst."""
 
@@ -286,6 +334,6 @@ def test_any_finite_slice_at_any_temperature(dtype, limit):
             add_softmax_and_log_softmax(tally, x, true, case, temperature)
             true = exact_by_mpmath(x)
             add_logsumexp(tally, x, true, f"{x!r}")
-            add_partition(tally, Partition.of(x), x, true, f"{x!r}")
+            add_partition(tally, in_two_pieces(x), x, true, f"{x!r}")
 
     search()

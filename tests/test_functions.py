@@ -26,14 +26,6 @@ def x():
     return np.random.default_rng(0).normal(0, 3, (4, 5, 6))
 
 
-def same(a, b):
-    """The same bits; longdouble, which NumPy sums in the order of memory, to its last few."""
-    a, b = np.asarray(a), np.asarray(b)
-    if a.dtype != np.longdouble:
-        return same_bits(a, b)
-    return a.dtype == b.dtype and a.shape == b.shape and np.allclose(a, b, rtol=1e-18, atol=0, equal_nan=True)
-
-
 # Degenerate slices
 
 
@@ -134,6 +126,25 @@ def test_no_floating_point_exception_reaches_numpy(dtype):
                 function(hard, temperature=temperature, where=hard < 1)
         logsumexp(hard)
         sigmoid(hard)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, *DTYPES, np.longdouble])
+def test_no_floating_point_exception_comes_of_rounding_a_result(dtype):
+    """Of finite scores: neither a warning by default, nor an error where the caller asks for them."""
+    scores = np.array([0, -15, -100, -1000, -60000], dtype)
+    with np.errstate(all="raise"):
+        for function in FAMILY:
+            function(scores)
+            function(-scores, temperature=0.5)
+            function(np.array([0, -100, -12000.0]), dtype=dtype)
+            function(np.array([0, -100, -12000.0]), out=np.empty(3, dtype))
+        logsumexp(scores)
+        sigmoid(scores)
+
+
+def test_a_result_beyond_the_range_of_a_narrow_dtype_is_infinite_without_a_warning():
+    assert log_softmax(np.float16([6e4, -6e4])).tolist() == [0, -INF]
+    assert log_softmax([1e300, 0], dtype=np.float32).tolist() == [0, -INF]
 
 
 # Masks
@@ -252,12 +263,20 @@ def test_longdouble_is_kept(function):
     result = function(x)
     assert result.dtype == np.longdouble
     expected = {softmax: "probs", log_softmax: "log_probs", logsumexp: "logsumexp"}[function]
-    np.testing.assert_allclose(result, getattr(exact(x), expected), rtol=20 * np.finfo(np.longdouble).eps)
+    expected = getattr(exact(x), expected).astype(np.longdouble)
+    np.testing.assert_allclose(result, expected, rtol=20 * np.finfo(np.longdouble).eps)
     np.testing.assert_allclose(function(x, 0), np.moveaxis(function(x.T), -1, 0), rtol=1e-18)
 
 
+@pytest.mark.parametrize("function", FAMILY)
+@pytest.mark.parametrize("dtype", [*DTYPES, np.float16])
+def test_dtype_longdouble_widens_the_computation(function, dtype, x):
+    narrow = x.astype(dtype)
+    assert same_bits(function(narrow, dtype=np.longdouble), function(narrow.astype(np.longdouble)))
+
+
 @pytest.mark.parametrize("function", ALL)
-@pytest.mark.parametrize("code", ["f8", "i2", "u4", "i8"])
+@pytest.mark.parametrize("code", ["f2", "f4", "f8", "i2", "u4", "i8"])
 def test_byte_order_does_not_matter(function, code, x):
     native = np.array(10 * x, code)
     swapped = native.astype(native.dtype.newbyteorder())
@@ -337,7 +356,7 @@ def test_an_axis_is_that_axis_moved_to_the_end(function, axis, dtype, x):
     expected = function(flat)
     if function is not logsumexp:
         expected = expected.reshape(slices.shape).transpose(np.argsort(rest + list(axes)))
-    assert same(function(x, axis), expected)
+    assert same_bits(function(x, axis), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -520,7 +539,7 @@ def test_out_is_filled_and_returned(function, axis, dtype, x):
     }
     for out in layouts.values():
         assert function(x, axis, out=out) is out
-        assert same(out, expected)
+        assert same_bits(out, expected)
 
 
 @pytest.mark.parametrize("function", FAMILY)
@@ -534,7 +553,7 @@ def test_out_may_be_the_input(function, axis, dtype, x):
             some = {k: view(v) if k == "where" else v for k, v in options.items()}
             expected = function(mine.copy(), axis, **some)
             assert function(mine, axis, out=mine, **some) is mine
-            assert same(mine, expected)
+            assert same_bits(mine, expected)
 
 
 @pytest.mark.parametrize("function", FAMILY)
@@ -618,6 +637,16 @@ def test_an_out_that_does_not_fit_is_refused(function, out, error, message):
         function(x.astype(np.longdouble), out=out)
 
 
+@pytest.mark.parametrize("function", FAMILY)
+def test_temperatures_that_do_not_broadcast_are_refused_by_name(function):
+    for temperature in (np.ones((3, 1)), np.ones((2, 3, 1))):
+        message = rf"^temperature must .*{re.escape(str(temperature.shape))}$"
+        with pytest.raises(ValueError, match=message):
+            function(np.zeros((4, 5)), temperature=temperature)
+        with pytest.raises(ValueError, match=message):
+            function(np.zeros((4, 5)), temperature=temperature, out=np.zeros((4, 5)))
+
+
 # Masks that do not fit
 
 
@@ -670,6 +699,12 @@ def test_sigmoid_fills_out(x):
         sigmoid(x, out=np.empty(6))
     with pytest.raises(ValueError, match=r"^out must be writeable, got a read-only array$"):
         sigmoid(x, out=np.broadcast_to(0.0, x.shape))
+
+
+@pytest.mark.parametrize("dtype", [int, bool, complex])
+def test_sigmoid_refuses_an_out_that_is_not_floating(dtype):
+    with pytest.raises(TypeError, match=r"^out must have a floating-point dtype, got "):
+        sigmoid([1.0, -2.0], out=np.zeros(2, dtype))
 
 
 # Identities

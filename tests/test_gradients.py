@@ -123,6 +123,26 @@ def test_reductions_scale_the_gradient(dtype):
     np.testing.assert_allclose(gradient["sum"], single * weight[:, None], rtol=4 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize(("dtype", "weights"), [(np.float32, (1e-25, 1e-30, 1e25)), (np.float64, (1e-280, 1e280))])
+def test_small_and_large_weights_keep_the_digits(dtype, weights):
+    """A weight scales the gradient, as far as the dtype reaches."""
+    x = np.array([[1, 2, 3]], dtype)
+    slope = value_and_grad(cross_entropy)(x, [0], reduction="sum")[1].astype(np.longdouble)
+    for weight in weights:
+        scaled = value_and_grad(cross_entropy)(x, [0], sample_weight=[weight], reduction="sum")[1]
+        np.testing.assert_allclose(scaled, slope * weight, rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_large_weight_does_not_raise_what_is_zero(dtype):
+    """e^-2000 is 0 in float64, and 0 times 1e30 too."""
+    loss, slope = value_and_grad(cross_entropy)(
+        np.array([[0, -2000]], dtype), [0], sample_weight=[1e30], reduction="sum"
+    )
+    assert loss == 0
+    assert slope.tolist() == [[0, 0]]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_infinite_logits_have_a_gradient(dtype):
     """0 at -inf, whose probability does not move; a share of the winners at +inf; NaN in its own row alone."""

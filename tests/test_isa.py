@@ -26,7 +26,7 @@ def table(request):
 def python(*arguments, isa, **environment):
     environment = {**os.environ, "SOFTMAX_ISA": isa, **environment}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, cwd=HERE.parent)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, cwd=HERE.parent)
 
 
 @pytest.mark.parametrize("isa", ISAS)

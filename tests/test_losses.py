@@ -259,6 +259,49 @@ def test_rows_with_infinities_and_nan(dtype):
     np.testing.assert_allclose(rows, [0, 0, INF, 0, INF, np.log(2), NAN, np.log(2)], rtol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_an_impossible_target_costs_infinity(dtype):
+    """Beside finite logits too: the gradient is that of its probability, 0."""
+    loss, slope = value_and_grad(cross_entropy)(np.array([0, -INF], dtype), 1)
+    assert loss == INF
+    assert slope.tolist() == [1, -1]
+    assert cross_entropy(np.array([[0, -INF], [0, 0]], dtype), [1, 0]) == INF
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_loss_out_of_range_is_infinite(dtype):
+    """No warning, no NaN."""
+    huge = np.finfo(dtype).max
+    for reduction in REDUCTIONS:
+        loss, slope = value_and_grad(cross_entropy)(np.array([[huge, -huge]]), [1], reduction=reduction)
+        assert loss == INF
+        assert slope.tolist() == [[1, -1]]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, *DTYPES])
+def test_no_floating_point_exception_reaches_numpy(dtype):
+    with np.errstate(all="raise"):
+        for reduction in REDUCTIONS:
+            value_and_grad(cross_entropy)(np.array([[0, -100], [20, -1000]], dtype), [0, 0], reduction=reduction)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_ignored_rows_of_longdouble_may_hold_anything(reduction):
+    x = np.array([[NAN, 1], [1, 2], [INF, INF]], np.longdouble)
+    loss, slope = value_and_grad(cross_entropy)(x, [9, 0, 9], ignore_index=9, reduction=reduction)
+    np.testing.assert_allclose(np.sum(loss), np.log1p(np.e), rtol=1e-15)
+    assert (slope[[0, 2]] == 0).all()
+
+
+def test_the_mask_of_masked_logits_counts():
+    """A masked class is left out, as in softmax."""
+    logits = np.ma.array([[0.0, 5.0, 1.0]], mask=[[False, True, False]])
+    loss, slope = value_and_grad(cross_entropy)(logits, [0])
+    want_loss, want_slope = value_and_grad(cross_entropy)([[0.0, -INF, 1.0]], [0])
+    assert same_bits(loss, want_loss)
+    assert same_bits(slope, want_slope)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_mean_of_many_rows_is_summed_in_float64(dtype):
     """A float32 running sum would stop at 2^24 rows of 1; here it would lose digits."""
@@ -373,6 +416,12 @@ def test_weights_are_finite_and_not_negative(weight):
         cross_entropy(np.zeros((2, 2)), [0, 1], sample_weight=weight)
     with pytest.raises(ValueError, match=message):
         cross_entropy(np.zeros((2, 2)), [0, 1], class_weight=weight)
+
+
+@pytest.mark.parametrize("weight", ["sample_weight", "class_weight"])
+def test_weights_that_are_not_numbers_are_refused_by_name(weight):
+    with pytest.raises((TypeError, ValueError), match=f"^{weight} must "):
+        cross_entropy(np.zeros((2, 2)), [0, 1], **{weight: ["a", "b"]})
 
 
 @pytest.mark.parametrize("x", [[[1j, 2]], [["a", "b"]], [[None, 1.0]]])
