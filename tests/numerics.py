@@ -165,12 +165,14 @@ def errors_in_ulp(got, exact_value, unit=None):
     """
     got, exact_value = np.asarray(got), np.asarray(exact_value)
     step = ulp(exact_value if unit is None else unit, got.dtype)
-    limit = np.ldexp(WIDE(1), int(np.finfo(got.dtype).maxexp))
-    wide = np.clip(got.astype(WIDE), -limit, limit)
+    exponent = int(np.finfo(got.dtype).maxexp)
     with mpmath.workprec(BITS):
         if exact_value.dtype == object:
-            wide, step, limit = _AS_MPF(wide), _AS_MPF(step), as_mpf(limit)
-        errors = np.asarray(abs(wide - np.clip(exact_value, -limit, limit)) / step).astype(np.float64)
+            wide, step, limit = _AS_MPF(got), _AS_MPF(step), mpmath.mpf(2) ** exponent
+        else:
+            wide, limit = got.astype(WIDE), np.ldexp(WIDE(1), exponent)
+        difference = np.clip(wide, -limit, limit) - np.clip(exact_value, -limit, limit)
+        errors = np.asarray(abs(difference) / step).astype(np.float64)
     return np.where(np.isnan(errors), np.inf, errors)
 
 
@@ -186,8 +188,8 @@ def same_bits(a, b):
 
 def as_mpf(value):
     """A long double as an mpmath number, exactly."""
-    if not np.isfinite(value):
-        return mpmath.mpf(float(value))
+    if isinstance(value, mpmath.mpf) or not np.isfinite(value):
+        return mpmath.mpf(value)
     mantissa, exponent = np.frexp(value)
     with mpmath.workprec(BITS):
         high = float(mantissa)
@@ -259,7 +261,7 @@ class TableOfWorstErrors:
         isas = sorted({isa for row in self.worst.values() for isa in row}, key="baseline avx2 avx512".find)
         terminalreporter.write_line(f"{'':32}{'bound':>9}" + "".join(f"{isa:>16}" for isa in isas))
         for (function, dtype, *bound), row in sorted(self.worst.items()):
-            cells = ("{:.3f} / {:.2f}".format(*row[isa]) if isa in row else "" for isa in isas)
+            cells = ("{:#.4g} / {:.2f}".format(*row[isa]) if isa in row else "" for isa in isas)
             bounds = "{:g} / {:g}".format(*bound)
             line = f"{function:24}{dtype:8}{bounds:>9}" + "".join(f"{cell:>16}" for cell in cells)
             terminalreporter.write_line(line)

@@ -263,7 +263,8 @@ def test_longdouble_is_kept(function):
     result = function(x)
     assert result.dtype == np.longdouble
     expected = {softmax: "probs", log_softmax: "log_probs", logsumexp: "logsumexp"}[function]
-    np.testing.assert_allclose(result, getattr(exact(x), expected), rtol=20 * np.finfo(np.longdouble).eps)
+    expected = getattr(exact(x), expected).astype(np.longdouble)
+    np.testing.assert_allclose(result, expected, rtol=20 * np.finfo(np.longdouble).eps)
     np.testing.assert_allclose(function(x, 0), np.moveaxis(function(x.T), -1, 0), rtol=1e-18)
 
 

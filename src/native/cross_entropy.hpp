@@ -38,7 +38,8 @@ void cross_entropy_row(const Row<T>& x, ptrdiff_t target, double weight, double*
     const DD rest = others<S>(x, maximum, 1.0, threads, gradient);
     const DD top = exponential_of_maximum(maximum, constants);
     const double distance = double(maximum) - double(at_target);
-    *loss = weight * add(log_total(rest), distance).high;
+    const DD log_sum = log_total(rest);
+    *loss = weight * (log_sum.high + (log_sum.low + distance));  // also where the distance is infinite
     if (gradient == nullptr) return;
     const DD factor = divide(DD{weight, 0.0}, multiply(top, add(rest, 1.0)));
     scale_row<S, false>(x, Reduction<S>(splat<S>(maximum), constants), factor, *gradient, threads);

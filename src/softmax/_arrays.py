@@ -120,8 +120,8 @@ def along_axis(
     out: Array | None,
 ) -> Array:
     """A function of the softmax family, one kernel call: `plain(x, temperature)` or `masked(x, temperature, where)`."""
-    if type(x) is np.ndarray and where is None and dtype is None and out is None and _simple(x, axis, temperature):
-        return np.asarray(plain(x, temperature, axis=axis))
+    if type(x) is np.ndarray and where is None and dtype is None and _simple(x, axis, temperature, out):
+        return np.asarray(plain(x, temperature, axis=axis, out=out))
     x, where = as_array(x, where)
     compute, result = result_dtype(x, dtype)
     axes = negative_axes(axis, x.ndim)
@@ -152,9 +152,11 @@ def along_axis(
     return _deliver(split(kernel(*operands), axes, lengths), result, out)
 
 
-def _simple(x: Array, axis: Axis, temperature: ArrayLike) -> bool:
+def _simple(x: Array, axis: Axis, temperature: ArrayLike, out: Any) -> bool:
     """The common call, in which nothing has to be converted: it takes 2 µs instead of 12."""
     native = x.dtype is _FLOAT32 or x.dtype is _FLOAT64
+    if out is not None:
+        native &= type(out) is np.ndarray and out.dtype is x.dtype and out.shape == x.shape and out.flags.writeable
     return native and x.ndim > 0 and type(axis) is int and type(temperature) is float and temperature > 0
 
 
