@@ -106,7 +106,8 @@ def test_apply_prints_many_numbers_on_one_line(run):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected_separator"), [("1 2 4\n", " "), ("1,2,4\n", ","), ("1\t2\t4", "\t"), ("  1   2 4\n\n", " ")]
+    ("text", "expected_separator"),
+    [("1 2 4\n", " "), ("1,2,4\n", ","), ("1\t2\t4", "\t"), ("  1   2 4\n\n", " "), ("\ufeff1,2,4\r\n", ",")],
 )
 @pytest.mark.parametrize("words", [["apply"], ["apply", "-"]])
 def test_apply_to_stdin_answers_in_its_format(run, words, text, expected_separator):
@@ -469,6 +470,17 @@ def test_a_typing_error_that_turns_numbers_into_categories_is_noted(run, tmp_pat
     result = run("train", "people.csv", "--target", "drink")
     assert result.status == 0
     assert "people.csv, row 121 (line 122), column 'age': '3o' is not a number" in result.err
+
+
+def test_categories_and_classes_are_told_apart_as_they_are_spelled(run, tmp_path):
+    """TRUE alone reads as a boolean; where it was one of three texts in training, it still is that text."""
+    (tmp_path / "three.csv").write_text("kind,y\n" + "TRUE,TRUE\nFALSE,FALSE\nMAYBE,MAYBE\n" * 10)
+    (tmp_path / "one.csv").write_text("kind,y\nTRUE,TRUE\n")
+    trained = run("train", "three.csv", "--target", "y", "--test", "one.csv")
+    assert (trained.status, trained.err) == (0, "")
+    predicted = run("predict", "three.skops", "one.csv")
+    assert predicted.err == ""
+    assert predicted.out.split("\n")[1].startswith("TRUE,0.9")
 
 
 def test_european_and_untidy_csv(run, tmp_path):

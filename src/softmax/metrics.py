@@ -52,7 +52,7 @@ def log_loss(probs: ArrayLike, targets: ArrayLike) -> float:
     p, y = _checked(probs, targets)
     with np.errstate(divide="ignore"):
         losses = -np.log(np.clip(p[np.arange(len(y)), y], 0, 1))
-    return float(losses.mean() + 0.0)  # + 0.0: a perfect score prints as 0.0, not as -0.0
+    return float(losses.mean())
 
 
 def brier_score(probs: ArrayLike, targets: ArrayLike) -> float:
