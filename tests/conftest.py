@@ -19,6 +19,12 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    from numerics import print_table_at_the_end
+
+    print_table_at_the_end(config)  # here, so that the process that prints has it too when others run the tests
+
+
 def pytest_report_header() -> str:
     return f"softmax {softmax.__version__} from {PACKAGE}"
 
