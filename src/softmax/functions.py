@@ -280,7 +280,7 @@ class Partition:
             return np.asarray(np.where(self.maximum == top, self.others, (1 + self.others) * scale))
 
     def softmax(self, x: ArrayLike) -> Array:
-        """Probabilities of entries x among everything seen: shape of x, slices along `axis`. Error: 2 ulp; float64: 3."""
+        """Probabilities of entries x among everything seen: shape of x, along `axis`. Error: 2 ulp; float64: 3."""
         return self._apply(_native.partition_softmax, x)
 
     def log_softmax(self, x: ArrayLike) -> Array:
