@@ -26,6 +26,7 @@ LAYERS = [
     "_probabilities _text",
     "attention sampling losses",
     "gradients",
+    "partition sparse",
     "functions",
     "_arrays",
     "_native reference",

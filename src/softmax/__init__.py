@@ -7,9 +7,10 @@ import typing
 
 from . import decisions, metrics, reference
 from .explanation import explain
-from .functions import Partition, log_softmax, logsumexp, sigmoid, softmax
+from .functions import log_softmax, logsumexp, sigmoid, softmax
 from .gradients import value_and_grad
 from .losses import cross_entropy
+from .partition import Partition
 
 if typing.TYPE_CHECKING:
     from . import learn as learn
