@@ -1,7 +1,7 @@
 // Compiled once for each instruction set, with SOFTMAX_ISA set to its name: NumPy's inner loops around the row kernels.
 #include "kernels.hpp"
 
-#include "lanes.hpp"
+#include "packed.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 namespace {
@@ -13,30 +13,18 @@ struct Operands {
     const ptrdiff_t* steps;
     int count;
 
+    Storage storage;
+
     ptrdiff_t rows() const { return dimensions[0]; }
     ptrdiff_t n() const { return dimensions[1]; }
     bool few() const { return n() <= lanes_limit && n() > 0; }
 
     template <class T>
     Batch<T> batch(int operand, int core = -1) const {
-        return {args[operand], steps[operand], core < 0 ? 0 : steps[count + core]};
-    }
-    template <class Body>
-    void for_each(const Body& body) const {
-        for_rows(rows(), n(), body);
+        const ptrdiff_t inner = core < 0 ? 0 : steps[count + core];
+        return {args[operand], steps[operand], inner, std::is_same_v<T, float> ? storage : Storage::own};
     }
 };
-
-template <class T>
-Row<T> row_of(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t i, ptrdiff_t n) {
-    if (mask == nullptr) return {x.data + i * x.outer, x.inner, nullptr, 0, n};
-    return {x.data + i * x.outer, x.inner, mask->data + i * mask->outer, mask->inner, n};
-}
-
-template <class T>
-OutRow<T> out_of(const Batch<T>& out, ptrdiff_t i) {
-    return {out.data + i * out.outer, out.inner};
-}
 
 // The loops, each named after its kernel. Masked ones differ in the operand behind x (and temperature).
 template <class T>
@@ -47,14 +35,18 @@ struct Loops {
     static void family(const Operands& o, const Batch<char>* mask, const Batch<T>& out) {
         const auto x = o.batch<T>(0, 0);
         const auto temperature = o.batch<double>(1);
-        if (o.few()) {
-            family_lanes<Log>(x, temperature, mask, out, o.rows(), o.n());
-        } else {
-            o.for_each([&](ptrdiff_t i, int threads) {
-                (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row_of(x, mask, i, o.n()), temperature.value(i),
-                                                                  out_of(out, i), threads);
+        if (o.few()) return family_lanes<Log>(x, temperature, mask, out, o.rows(), o.n());
+        if (!Log && x.contiguous() && out.contiguous() && mask == nullptr && temperature.is(1) &&
+            o.n() <= short_row<T> / 8 && !worth_streaming(x, out, o.rows(), o.n())) {
+            return for_rows((o.rows() + group - 1) / group, group * o.n(), [&](ptrdiff_t i, int) {
+                const ptrdiff_t first = i * group, left = o.rows() - first;
+                softmax_rows<S, T>(x.data + first * x.outer, x.outer, out.data + first * out.outer, out.outer,
+                                   int(left < group ? left : group), o.n());
             });
         }
+        for_each_row(x, mask, &out, o.rows(), o.n(), [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
+            (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), *y, threads);
+        });
     }
     static void softmax(const Operands& o) { family<false>(o, nullptr, o.batch<T>(2, 1)); }
     static void log_softmax(const Operands& o) { family<true>(o, nullptr, o.batch<T>(2, 1)); }
@@ -70,10 +62,15 @@ struct Loops {
     static void sums(const Operands& o, const Batch<char>* mask, const Batch<T>& out, const Batch<double>* others_out) {
         const auto x = o.batch<T>(0, 0);
         if (o.few()) return partition_lanes(x, mask, out, others_out, o.rows(), o.n());
-        o.for_each([&](ptrdiff_t i, int threads) {
-            const Row<T> row = row_of(x, mask, i, o.n());
-            if (others_out == nullptr) return logsumexp_row<S>(row, &out.value(i), threads);
-            partition_row<S>(row, &out.value(i), &others_out->value(i), threads);
+        const Batch<T>* none = nullptr;
+        for_each_row(x, mask, none, o.rows(), o.n(), [&](const Row<T>& row, const OutRow<T>*, ptrdiff_t i, int threads) {
+            T value;
+            if (others_out == nullptr) {
+                logsumexp_row<S>(row, &value, threads);
+            } else {
+                partition_row<S>(row, &value, &others_out->value(i), threads);
+            }
+            out.set(i, value);
         });
     }
     static void logsumexp(const Operands& o) { sums(o, nullptr, o.batch<T>(1), nullptr); }
@@ -95,10 +92,10 @@ struct Loops {
     static void under_partition(const Operands& o) {
         const auto x = o.batch<T>(0, 0), maximum = o.batch<T>(1), out = o.batch<T>(3, 1);
         const auto rest = o.batch<double>(2);
-        o.for_each([&](ptrdiff_t i, int threads) {
-            (Log ? partition_log_softmax_row<S, T>
-                 : partition_softmax_row<S, T>)(row_of(x, (const Batch<char>*)nullptr, i, o.n()), maximum.value(i),
-                                                rest.value(i), out_of(out, i), threads);
+        const Batch<char>* none = nullptr;
+        for_each_row(x, none, &out, o.rows(), o.n(), [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
+            (Log ? partition_log_softmax_row<S, T> : partition_softmax_row<S, T>)(row, maximum.get(i), rest.value(i), *y,
+                                                                                  threads);
         });
     }
     static void partition_softmax(const Operands& o) { under_partition<false>(o); }
@@ -109,11 +106,12 @@ struct Loops {
         const auto targets = o.batch<std::int64_t>(1);
         const auto weights = o.batch<double>(2), losses = o.batch<double>(3);
         if (o.few()) return cross_entropy_lanes(x, targets, weights, losses, gradient, o.rows(), o.n());
-        o.for_each([&](ptrdiff_t i, int threads) {
-            const OutRow<T> out = gradient == nullptr ? OutRow<T>{nullptr, 0} : out_of(*gradient, i);
-            cross_entropy_row<S>(row_of(x, (const Batch<char>*)nullptr, i, o.n()), ptrdiff_t(targets.value(i)),
-                                 weights.value(i), &losses.value(i), gradient == nullptr ? nullptr : &out, threads);
-        });
+        const Batch<char>* none = nullptr;
+        for_each_row(x, none, gradient, o.rows(), o.n(),
+                     [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
+                         cross_entropy_row<S>(row, ptrdiff_t(targets.value(i)), weights.value(i), &losses.value(i), y,
+                                              threads);
+                     });
     }
     static void cross_entropy(const Operands& o) { cross_entropy(o, nullptr); }
     static void cross_entropy_gradient(const Operands& o) {
@@ -122,9 +120,9 @@ struct Loops {
     }
 };
 
-template <void (*Body)(const Operands&), int Count>
+template <void (*Body)(const Operands&), int Count, Storage storage>
 void loop(char** args, const ptrdiff_t* dimensions, const ptrdiff_t* steps, void*) {
-    Body({args, dimensions, steps, Count});
+    Body({args, dimensions, steps, Count, storage});
     clear_exceptions();
 }
 
@@ -132,9 +130,15 @@ void loop(char** args, const ptrdiff_t* dimensions, const ptrdiff_t* steps, void
 
 #define SOFTMAX_STRING_(name) #name
 #define SOFTMAX_STRING(name) SOFTMAX_STRING_(name)
-#define SOFTMAX_FLOAT32(name, signature, types) loop<Loops<float>::name, sizeof(types) - 1>,
-#define SOFTMAX_FLOAT64(name, signature, types) loop<Loops<double>::name, sizeof(types) - 1>,
-extern const KernelTable table = {
-    SOFTMAX_STRING(SOFTMAX_ISA), {SOFTMAX_KERNELS(SOFTMAX_FLOAT32)}, {SOFTMAX_KERNELS(SOFTMAX_FLOAT64)}};
+#define SOFTMAX_LOOP(type, name, types, storage) loop<Loops<type>::name, sizeof(types) - 1, Storage::storage>,
+#define SOFTMAX_FLOAT32(name, signature, types) SOFTMAX_LOOP(float, name, types, own)
+#define SOFTMAX_FLOAT64(name, signature, types) SOFTMAX_LOOP(double, name, types, own)
+#define SOFTMAX_FLOAT16(name, signature, types) SOFTMAX_LOOP(float, name, types, float16)
+#define SOFTMAX_BFLOAT16(name, signature, types) SOFTMAX_LOOP(float, name, types, bfloat16)
+extern const KernelTable table = {SOFTMAX_STRING(SOFTMAX_ISA),
+                                  {SOFTMAX_KERNELS(SOFTMAX_FLOAT32)},
+                                  {SOFTMAX_KERNELS(SOFTMAX_FLOAT64)},
+                                  {SOFTMAX_KERNELS(SOFTMAX_FLOAT16)},
+                                  {SOFTMAX_KERNELS(SOFTMAX_BFLOAT16)}};
 
 }  // namespace softmax::SOFTMAX_ISA

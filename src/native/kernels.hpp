@@ -35,6 +35,7 @@ enum Kernel {
 struct KernelTable {
     const char* isa;
     Loop float32[kernel_count], float64[kernel_count];
+    Loop float16[kernel_count], bfloat16[kernel_count];  // computed in float32
 };
 
 #define SOFTMAX_TABLE(isa)          \

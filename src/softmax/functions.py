@@ -75,6 +75,10 @@ def softmax(
     >>> softmax([1.0, 2.0, float("nan")], where=[True, True, False])
     array([0.26894142, 0.73105858, 0.        ])
     """
+    if where is None and dtype is None:
+        y = _native.quick_softmax(x, axis, temperature, out)
+        if y is not None:
+            return y
     return along_axis(
         _native.softmax, _native.softmax_where, reference.softmax, x, axis, temperature, where, dtype, out
     )
@@ -108,6 +112,10 @@ def log_softmax(
     >>> log_softmax([20.0, 0.0], dtype="float32")
     array([-2.0611537e-09, -2.0000000e+01], dtype=float32)
     """
+    if where is None and dtype is None:
+        y = _native.quick_log_softmax(x, axis, temperature, out)
+        if y is not None:
+            return y
     return along_axis(
         _native.log_softmax, _native.log_softmax_where, reference.log_softmax, x, axis, temperature, where, dtype, out
     )
