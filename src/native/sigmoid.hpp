@@ -13,11 +13,8 @@
 namespace softmax::SOFTMAX_ISA {
 
 template <class T>
-constexpr T two_to(int exponent) {
-    T power = 1;
-    for (; exponent > 0; --exponent) power *= 2;
-    for (; exponent < 0; ++exponent) power /= 2;
-    return power;
+SOFTMAX_INLINE T power(int exponent) {
+    return T(std::ldexp(1.0, exponent));
 }
 
 // Of every lane of x; `zero` is the reduction of a row whose maximum is 0.
@@ -25,7 +22,7 @@ template <class T, class S>
 SOFTMAX_INLINE typename S::V sigmoid(const typename S::V& x, const Reduction<S>& zero) {
     using V = typename S::V;
     const V one = splat<S>(T(1)), nothing = splat<S>(T(0));
-    const V guard = splat<S>(two_to<T>(Float<T>::guard)), unguard = splat<S>(two_to<T>(-Float<T>::guard));
+    const V guard = splat<S>(power<T>(Float<T>::guard)), unguard = splat<S>(power<T>(-Float<T>::guard));
     const auto negative = x < nothing;
     const auto e = exponential<false, true, T>(V(negative ? x : -x), zero);
     const Pair<V> sum = fast_two_sum(one, V(e.value * unguard));
@@ -41,11 +38,11 @@ template <class T, class S>
 SOFTMAX_INLINE typename S::V log_sigmoid(const typename S::V& x, const Reduction<S>& zero) {
     using V = typename S::V;
     constexpr int guard = Float<T>::guard, small = -Float<T>::fraction_bits - 9;
-    const V nothing = splat<S>(T(0)), unguard = splat<S>(two_to<T>(-guard));
+    const V nothing = splat<S>(T(0)), unguard = splat<S>(power<T>(-guard));
     const auto negative = x < nothing;
     const auto e = exponential<false, true, T>(V(negative ? x : -x), zero);
     const Pair<V> rounded = {e.value * unguard, e.error * unguard};
-    const V log = e.value < splat<S>(two_to<T>(guard + small)) ? rounded.high : log1p<T, S>(rounded).high;
+    const V log = e.value < splat<S>(power<T>(guard + small)) ? rounded.high : log1p<T, S>(rounded).high;
     const V result = V(negative ? x : nothing) - log;
     return x == x ? result : x;
 }
@@ -54,12 +51,11 @@ SOFTMAX_INLINE typename S::V log_sigmoid(const typename S::V& x, const Reduction
 // entry is overwritten only after it has been read, as long as the entries are taken in order.
 template <class T>
 bool must_keep_order(const Row<T>& x, const OutRow<T>& out) {
-    const auto begin = [&](const char* data, ptrdiff_t stride) { return stride < 0 ? data + (x.n - 1) * stride : data; };
-    const auto end = [&](const char* data, ptrdiff_t stride) {
-        return (stride < 0 ? data : data + (x.n - 1) * stride) + sizeof(T);
-    };
     if (x.data == out.data && x.stride == out.stride) return false;
-    return begin(x.data, x.stride) < end(out.data, out.stride) && begin(out.data, out.stride) < end(x.data, x.stride);
+    const auto low = [&](const char* data, ptrdiff_t stride) { return stride < 0 ? data + x.n * stride : data; };
+    const auto high = [&](const char* data, ptrdiff_t stride) { return stride < 0 ? data : data + x.n * stride; };
+    const char *first = low(x.data, x.stride), *last = high(x.data, x.stride) + sizeof(T);
+    return first < high(out.data, out.stride) + sizeof(T) && low(out.data, out.stride) < last;
 }
 
 // out = function(x) for every vector of entries, by blocks.
@@ -68,11 +64,12 @@ void for_entries(const Row<T>& x, const OutRow<T>& out, const Function& function
     constexpr ptrdiff_t worth_a_thread = 1 << 15;  // entries
     for_blocks(x.n, x.n < worth_a_thread || must_keep_order(x, out) ? 1 : num_threads(),
                [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t) {
+                   const Function f = function;  // out of reach of the stores below
                    T buffer[block_length], values[block_length];
                    const T* entries = x.block(first, count, buffer);
                    T* results = out.block(first, values);
                    for_vectors<S>(count, [&](int, ptrdiff_t i, int lanes) {
-                       store_first<S>(results + i, function(load_first<S>(entries + i, lanes)), lanes);
+                       store_first<S>(results + i, f(load_first<S>(entries + i, lanes)), lanes);
                    });
                    out.put(first, count, results);
                });
@@ -81,7 +78,7 @@ void for_entries(const Row<T>& x, const OutRow<T>& out, const Function& function
 template <class S, bool Log, class T>
 void sigmoid_row(const Row<T>& x, const OutRow<T>& out) {
     const Reduction<S> zero(splat<S>(T(0)), temperature_constants<T>(1));
-    for_entries<S>(x, out, [&](const typename S::V& entries) {
+    for_entries<S>(x, out, [zero](const typename S::V& entries) {
         return Log ? log_sigmoid<T, S>(entries, zero) : sigmoid<T, S>(entries, zero);
     });
 }

@@ -140,7 +140,7 @@ inline DD log_magnitude(DD a) {
 }
 
 template <class T>
-void logsumexp_weighted_row(const WeightedRow<T>& row, T* log, T* sign, int threads) {
+void logsumexp_signed_row(const WeightedRow<T>& row, T* log, T* sign, int threads) {
     const Leader leader = find_leader(row, threads);
     if (leader.limit != 0 || leader.score == -INFINITY) {
         *log = T(std::log(std::fabs(leader.limit)));
