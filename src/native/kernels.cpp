@@ -2,6 +2,8 @@
 #include "kernels.hpp"
 
 #include "packed.hpp"
+#include "sigmoid.hpp"
+#include "weighted.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 namespace {
@@ -86,6 +88,27 @@ struct Loops {
         const auto mask = o.batch<char>(1, 1);
         const auto others_out = o.batch<double>(3);
         sums(o, &mask, o.batch<T>(2), &others_out);
+    }
+
+    static void logsumexp_signed(const Operands& o) {
+        const auto x = o.batch<T>(0, 0), log = o.batch<T>(3), sign = o.batch<T>(4);
+        const auto weights = o.batch<double>(1, 1);
+        const auto mask = o.batch<char>(2, 2);
+        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
+            const WeightedRow<T> row = {row_of(x, &mask, i, o.n()), row_of(weights, nullptr, i, o.n())};
+            T value, sign_of_sum;
+            logsumexp_signed_row(row, &value, &sign_of_sum, threads);
+            log.set(i, value);
+            sign.set(i, sign_of_sum);
+        });
+    }
+
+    static void sigmoid(const Operands& o) { elementwise<false>(o); }
+    static void log_sigmoid(const Operands& o) { elementwise<true>(o); }
+    template <bool Log>
+    static void elementwise(const Operands& o) {  // no core dimension: the rows are the entries
+        sigmoid_row<S, Log>(Row<T>{o.args[0], o.steps[0], nullptr, 0, o.rows(), o.storage},
+                            OutRow<T>{o.args[1], o.steps[1], o.storage});
     }
 
     template <bool Log>
