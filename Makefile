@@ -38,7 +38,7 @@ test: $(VENV)/.extra-test ## run the tests, the docstrings' examples and the doc
 	$(PYTEST) -n $(JOBS) $(ARGS)
 
 peers: $(VENV)/.extra-peers ## run the tests that SciPy and ONNX wrote for their own functions against ours
-	$(BIN)/python -m pytest -p peers.scipy_suite peers --pyargs scipy.special.tests.test_logsumexp $(ARGS)
+	$(BIN)/python -m pytest -p suites.scipy_plugin suites --pyargs scipy.special.tests.test_logsumexp $(ARGS)
 
 lint: $(VENV)/.extra-all $(VENV)/.extra-lint ## check style and types, Python and C++
 	$(BIN)/ruff check

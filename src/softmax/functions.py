@@ -147,11 +147,11 @@ def logsumexp(x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None, 
     x, where = as_array(x, where)
     compute, result = result_dtype(x, None)
     axes = negative_axes(axis, x.ndim)
-    if compute == np.longdouble and compute != np.float64:
-        y = reference.logsumexp(x, axes, where=where)
+    slices, keep = merge(x.astype(compute, copy=False), axes), where if where is None else merge(where, axes)
+    if compute == np.longdouble and compute != np.float64:  # contiguous: NumPy's sums depend on the order in memory
+        y: Any = reference.logsumexp(np.ascontiguousarray(slices), where=keep)
     else:
-        slices = merge(x.astype(compute, copy=False), axes)
-        y = _native.logsumexp(slices) if where is None else _native.logsumexp_where(slices, merge(where, axes))
+        y = _native.logsumexp(slices) if keep is None else _native.logsumexp_where(slices, keep)
     y = rounded(y, result)
     return np.expand_dims(y, axes) if keepdims else y
 
@@ -179,9 +179,11 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
     True
     """
     x = np.asarray(x)
+    compute, result = result_dtype(x, None)
+    x = x.astype(compute, copy=False)
     y = softmax(np.stack([x, np.zeros_like(x)], axis=-1))[..., 0]
     if out is None:
-        return y
+        return rounded(y, result)[()]
     check_out(out, x.shape)
-    out[...] = y
+    out[...] = rounded(y, out.dtype)
     return out
