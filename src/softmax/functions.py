@@ -153,7 +153,7 @@ def logsumexp(x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None, 
     else:
         y = _native.logsumexp(slices) if keep is None else _native.logsumexp_where(slices, keep)
     y = rounded(y, result)
-    return np.expand_dims(y, axes) if keepdims else y
+    return np.expand_dims(y, axes) if keepdims else y[()]
 
 
 def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
