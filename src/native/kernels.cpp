@@ -2,6 +2,8 @@
 #include "kernels.hpp"
 
 #include "lanes.hpp"
+#include "sigmoid.hpp"
+#include "weighted.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 namespace {
@@ -89,6 +91,24 @@ struct Loops {
         const auto mask = o.batch<char>(1, 1);
         const auto others_out = o.batch<double>(3);
         sums(o, &mask, o.batch<T>(2), &others_out);
+    }
+
+    static void logsumexp_signed(const Operands& o) {
+        const auto x = o.batch<T>(0, 0), log = o.batch<T>(3), sign = o.batch<T>(4);
+        const auto weights = o.batch<double>(1, 1);
+        const auto mask = o.batch<char>(2, 2);
+        o.for_each([&](ptrdiff_t i, int threads) {
+            const WeightedRow<T> row = {row_of(x, &mask, i, o.n()),
+                                        row_of(weights, (const Batch<char>*)nullptr, i, o.n())};
+            logsumexp_signed_row(row, &log.value(i), &sign.value(i), threads);
+        });
+    }
+
+    static void sigmoid(const Operands& o) { elementwise<false>(o); }
+    static void log_sigmoid(const Operands& o) { elementwise<true>(o); }
+    template <bool Log>
+    static void elementwise(const Operands& o) {  // no core dimension: the rows are the entries
+        sigmoid_row<S, Log>(Row<T>{o.args[0], o.steps[0], nullptr, 0, o.rows()}, OutRow<T>{o.args[1], o.steps[1]});
     }
 
     template <bool Log>

@@ -13,10 +13,13 @@
     KERNEL(log_softmax_where, "(n),(),(n)->(n)", "Td?T")    \
     KERNEL(logsumexp, "(n)->()", "TT")                      \
     KERNEL(logsumexp_where, "(n),(n)->()", "T?T")           \
+    KERNEL(logsumexp_signed, "(n),(n),(n)->(),()", "Td?TT") \
     KERNEL(partition, "(n)->(),()", "TTd")                  \
     KERNEL(partition_where, "(n),(n)->(),()", "T?Td")       \
     KERNEL(partition_softmax, "(n),(),()->(n)", "TTdT")     \
     KERNEL(partition_log_softmax, "(n),(),()->(n)", "TTdT") \
+    KERNEL(sigmoid, "()->()", "TT")                         \
+    KERNEL(log_sigmoid, "()->()", "TT")                     \
     KERNEL(cross_entropy, "(n),(),()->()", "Tqdd")          \
     KERNEL(cross_entropy_gradient, "(n),(),()->(),(n)", "TqddT")
 

@@ -8,10 +8,13 @@ log_softmax: np.ufunc
 log_softmax_where: np.ufunc
 logsumexp: np.ufunc
 logsumexp_where: np.ufunc
+logsumexp_signed: np.ufunc
 partition: np.ufunc
 partition_where: np.ufunc
 partition_softmax: np.ufunc
 partition_log_softmax: np.ufunc
+sigmoid: np.ufunc
+log_sigmoid: np.ufunc
 cross_entropy: np.ufunc
 cross_entropy_gradient: np.ufunc
 
