@@ -1,8 +1,9 @@
 """A pytest plugin: SciPy's own tests of softmax, log_softmax and logsumexp, with ours in their place.
 
 From the installed SciPy, `scipy/special/tests/test_logsumexp.py`, on its NumPy backend. The functions below adapt the
-call and compute nothing: SciPy's axis is None by default, and its weights are called b, against which a broadcasts.
-Tests that need complex numbers, which are none of ours, are left out, and counted at the end of the run.
+call and compute nothing: SciPy's axis is None by default; its weights are called b, against which a broadcasts; and its
+result has the dtype of a and b together, where ours has that of x. Tests that need complex numbers, which are none of
+ours, are left out and counted.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def log_softmax(x: Any, axis: Any = None) -> Any:
 def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False) -> Any:
     if b is not None:
         a, b = np.broadcast_arrays(a, b)
+        a = a.astype(np.result_type(a, b))
     return ours.logsumexp(a, axis, weights=b, keepdims=keepdims, return_sign=return_sign)
 
 
