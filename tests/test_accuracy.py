@@ -24,7 +24,7 @@ from numerics import (
 )
 from slices import hard_slices
 
-from softmax import Partition, cross_entropy, log_softmax, logsumexp, sigmoid, softmax, value_and_grad
+from softmax import Partition, cross_entropy, log_softmax, logsumexp, softmax, value_and_grad
 
 # Around the lanes of every instruction set, the four accumulators of each, the blocks, and the sixteen blocks whose
 # partial results live on the stack.
@@ -39,7 +39,6 @@ BOUNDS = {
     "softmax": (2, 2),
     "log_softmax": (2, 1),
     "logsumexp": (1, 1),
-    "sigmoid": (2, 1),
     "Partition.softmax": (3, 2),  # others is rounded to float64
     "Partition.log_softmax": (2, 1),
     "Partition.logsumexp": (2, 1),
@@ -281,18 +280,6 @@ def test_log_softmax_keeps_values_near_zero():
     assert log_softmax(np.float32([20, 0])).tolist() == [np.float32(-2.0611537e-09), -20.0]
     assert log_softmax([1000.0, 0.0]).tolist() == [0.0, -1000.0]
     np.testing.assert_array_equal(log_softmax([800.0, 100.0, 0.0])[0], -np.exp(-700.0))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sigmoid(dtype, tally):
-    rng = np.random.default_rng(3)
-    with tally:
-        largest = -np.log(float(np.finfo(dtype).tiny)) + 20
-        for scale in (1e-30, 1e-5, 1, 10, 1e4):
-            x = rng.normal(0, scale, int(20 * ENTRIES)).astype(dtype)
-            add(tally, "sigmoid", sigmoid(x), exact(np.stack([x, 0 * x], -1)).probs[:, 0], f"N(0, {scale:g}^2)")
-        x = np.linspace(-largest, largest, int(20 * ENTRIES)).astype(dtype)
-        add(tally, "sigmoid", sigmoid(x), exact(np.stack([x, 0 * x], -1)).probs[:, 0], "the whole range")
 
 
 @pytest.mark.parametrize("dtype", [np.float32])

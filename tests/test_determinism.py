@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 from numerics import DTYPES, same_bits
 
-from softmax import Partition, _native, cross_entropy, log_softmax, logsumexp, sigmoid, softmax, value_and_grad
+from softmax import (
+    Partition,
+    _native,
+    cross_entropy,
+    log_sigmoid,
+    log_softmax,
+    logsumexp,
+    sigmoid,
+    softmax,
+    softmin,
+    value_and_grad,
+)
 
 LONG = 20 * 4096 + 7  # a row of many blocks, which threads share
 SHAPES = ((3000, 17), (300, 1000), (9, 5000), (2, LONG), (1, LONG))
@@ -45,6 +56,9 @@ def everything(x):
         "cross_entropy": cross_entropy(x, targets, reduction="none"),
         "gradient": value_and_grad(cross_entropy)(x, targets, reduction="none")[1],
         "sigmoid": sigmoid(x),
+        "log_sigmoid": log_sigmoid(x),
+        "softmin": softmin(x),
+        "logsumexp, weighted": logsumexp(x, weights=np.cos(np.arange(size)), return_sign=True)[0],
     }
 
 

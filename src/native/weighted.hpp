@@ -127,16 +127,20 @@ inline DD sum_terms(const double* entries, const double* weights, ptrdiff_t coun
     return across<S, double>(sums[0]);
 }
 
-inline DD scaled(DD a, double power_of_two) { return {a.high * power_of_two, a.low * power_of_two}; }
+constexpr double unit = 0x1p128;  // what exponentials come times
+static_assert(Float<double>::guard == 128);
 
-// log|1 + a|.
-inline DD log_magnitude(DD a) {
-    if (a.high >= 0) return log_total(a);
-    DD whole = add(a, 1.0);
-    if (whole.high >= 0.5) return scaled(log_total(divide(scaled(a, -1), whole)), -1);
+inline DD scaled(DD a, int exponent) { return {std::ldexp(a.high, exponent), std::ldexp(a.low, exponent)}; }
+inline DD negated(DD a) { return {-a.high, -a.low}; }
+
+// log|1 + a|, a and 1 + a given times 2^guard.
+inline DD log_magnitude(DD a, DD whole) {
+    constexpr int guard = Float<double>::guard;
+    if (a.high >= 0) return log_total(scaled(a, -guard));
+    if (whole.high >= unit / 2) return negated(log_total(divide(negated(a), whole)));
     const int octaves = std::ilogb(whole.high);
-    whole = scaled(scaled(whole, whole.high < 0 ? -1 : 1), std::ldexp(1.0, -octaves));
-    return add(multiply(ln_2, DD{double(octaves), 0.0}), log_total(add(whole, -1.0)));
+    const DD mantissa = scaled(whole.high < 0 ? negated(whole) : whole, -octaves);
+    return add(multiply(ln_2, DD{double(octaves - guard), 0.0}), log_total(add(mantissa, -1.0)));
 }
 
 template <class T>
@@ -154,11 +158,11 @@ void logsumexp_signed_row(const WeightedRow<T>& row, T* log, T* sign, int thread
         return sum_terms(entries, weights, count, x, weight.exponent);
     };
     const DD others = over_blocks<DD>(row, threads, of_block, [](DD a, DD b) { return add(a, b); });
-    const double leading_sign = weight.fraction < 0 ? -1 : 1;
-    const DD a = add(scaled(others, std::ldexp(leading_sign, -Float<double>::guard)), std::fabs(weight.fraction) - 1);
-    const double whole = add(a, 1.0).high;
-    *log = T(whole == 0 ? -INFINITY : add(add(log_magnitude(a), multiply(ln_2, DD{weight.exponent, 0.0})), x).high);
-    *sign = T(whole == 0 ? 0 : whole < 0 ? -leading_sign : leading_sign);
+    const bool negative = weight.fraction < 0;
+    const DD a = add(negative ? negated(others) : others, (std::fabs(weight.fraction) - 1) * unit);
+    const DD whole = add(a, unit), exponent = multiply(ln_2, DD{weight.exponent, 0.0});
+    *log = T(whole.high == 0 ? -INFINITY : add(add(log_magnitude(a, whole), exponent), x).high);
+    *sign = T(whole.high == 0 ? 0 : (whole.high < 0) == negative ? 1 : -1);
 }
 
 }  // namespace softmax::SOFTMAX_ISA

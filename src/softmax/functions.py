@@ -269,14 +269,14 @@ def logsumexp(
     if weights is not None:
         x, weights, where = _broadcast(x, weights, where)
     axes = negative_axes(axis, x.ndim)
-    operands = [merge(operand, axes) for operand in (x, weights, where) if operand is not None]
+    slices, weights, where = (a if a is None else merge(a, axes) for a in (x, weights, where))
     sign = None
     if compute == np.longdouble and compute != np.float64:
-        y, sign = reference.logsumexp(x, axes, weights=weights, where=where, return_sign=True)
+        y, sign = reference.logsumexp(np.ascontiguousarray(slices), weights=weights, where=where, return_sign=True)
     elif weights is not None:
-        y, sign = _native.logsumexp_signed(*operands)
+        y, sign = _native.logsumexp_signed(slices, weights, where)
     else:
-        y = _native.logsumexp(*operands) if where is None else _native.logsumexp_where(*operands)
+        y = _native.logsumexp(slices) if where is None else _native.logsumexp_where(slices, where)
     if return_sign and sign is None:
         sign = np.where(np.isnan(y), y, y > -np.inf)[()]
     elif sign is not None and not return_sign:
@@ -288,7 +288,7 @@ def logsumexp(
 
 
 def _broadcast(x: Array, weights: ArrayLike, where: Array | None) -> tuple[Array, Array, Array]:
-    """x, weights and where of one shape, what takes no part in `weights` with weight 0."""
+    """x, weights and where, of one shape; the masked entries of masked weights have weight 0."""
     w = np.ma.filled(weights, 0)
     compute_dtype(w.dtype, "weights")
     try:

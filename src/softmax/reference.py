@@ -145,7 +145,7 @@ def logsumexp(
     if where is not None:
         x = np.where(where, x, -np.inf)
     if weights is not None:
-        result, sign = _weighted(x, _wide(weights), axis)
+        result, sign = _weighted(x, _wide(weights if where is None else np.where(where, weights, 0)), axis)
     else:
         top = x.max(axis=axis, keepdims=True, initial=-np.inf)
         log_total = _log_total(_scores(x, axis, 1.0, None), axis)
