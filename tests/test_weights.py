@@ -84,6 +84,8 @@ HARD = {
     "sure": ([0, -46], [1, 1]),
     "surer": ([0, -700], [1, 1]),
     "sure, less": ([0, -46], [1, -1]),
+    "sure, a little less": ([0, -18], [1, -1]),
+    "sure, a very little less": ([0, -30, -25], [1, -1, -1]),
     "sure, much less": ([0, -700], [1, -1]),
     "a weight makes it sure": ([0, 0], [1, 1e-25]),
     "sum just below 1": ([0, -10], [1, -0.5]),
@@ -173,6 +175,21 @@ def test_long_rows(dtype):
             assert sign == np.sign(terms.sum())
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_infinities_in_any_block_of_a_long_row(dtype):
+    x, weights = np.zeros(3 * 4096 + 5, dtype), np.ones(3 * 4096 + 5)
+    x[4096] = INF
+    for leader in (0, 3 * 4096):
+        x[leader] = 9
+        assert logsumexp(x, weights=weights) == INF
+        assert logsumexp(x, weights=-weights, return_sign=True) == (INF, -1)
+        x[2 * 4096 + 7], weights[2 * 4096 + 7] = INF, -1
+        assert np.isnan(logsumexp(x, weights=weights))
+        x[2 * 4096 + 7] = 0
+    x[-1] = NAN
+    assert np.isnan(logsumexp(x, weights=weights))
+
+
 # What takes part
 
 
@@ -209,6 +226,8 @@ def test_an_entry_of_weight_0_contributes_nothing(hidden, dtype):
         ([1, 2], [INF, 1], INF, 1),
         ([1, 2], [1, -INF], INF, -1),
         ([1, 2], [INF, -INF], NAN, NAN),
+        ([-1000, 2], [-INF, 1], INF, -1),
+        ([1000, 2], [0, INF], INF, 1),
         ([-INF, 2], [INF, 1], NAN, NAN),
         ([1, 2], [NAN, 1], NAN, NAN),
         ([], [], -INF, 0),

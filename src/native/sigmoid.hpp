@@ -4,7 +4,7 @@
 //
 // The quotient is corrected by its remainder, which carries what the rounding of e and of 1 + e left: 1 ulp. It is taken
 // times 2^guard, as e comes, so that a subnormal result is rounded once. Both terms of the logarithm are <= 0, so nothing
-// cancels: 1.1 ulp. log(1 + e) is e itself where e / 2 is no longer seen beside 1.
+// cancels: 1.1 ulp.
 #pragma once
 
 #include "log.hpp"
@@ -37,12 +37,10 @@ SOFTMAX_INLINE typename S::V sigmoid(const typename S::V& x, const Reduction<S>&
 template <class T, class S>
 SOFTMAX_INLINE typename S::V log_sigmoid(const typename S::V& x, const Reduction<S>& zero) {
     using V = typename S::V;
-    constexpr int guard = Float<T>::guard, small = -Float<T>::fraction_bits - 9;
-    const V nothing = splat<S>(T(0)), unguard = splat<S>(power<T>(-guard));
+    const V nothing = splat<S>(T(0)), unguard = splat<S>(power<T>(-Float<T>::guard));
     const auto negative = x < nothing;
     const auto e = exponential<false, true, T>(V(negative ? x : -x), zero);
-    const Pair<V> rounded = {e.value * unguard, e.error * unguard};
-    const V log = e.value < splat<S>(power<T>(guard + small)) ? rounded.high : log1p<T, S>(rounded).high;
+    const V log = log1p<T, S>(Pair<V>{e.value * unguard, e.error * unguard}).high;
     const V result = V(negative ? x : nothing) - log;
     return x == x ? result : x;
 }

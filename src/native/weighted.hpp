@@ -8,7 +8,8 @@
 // * x - x* is carried as high + low, so that equal scores weigh exactly 1 and cancel exactly, and close ones to the
 //   precision of e^d - 1.
 // * The exponent j - j* joins that of the exponential: no product overflows or underflows, whatever weights and scores.
-// * log|1 + a| is log1p(a), or -log1p(-a / (1 + a)) for a < 0: exact also where one term has nearly all the weight.
+// * log|1 + a| is log1p(a) for a >= 0: exact also where the leader has nearly all the weight. Else |1 + a| = 2^i (1 + z),
+//   0 <= z < 1, and it is i ln 2 + log1p(z).
 //
 // All in double, sums in pairs of doubles. Error: 1 ulp of the largest of |x* + j* ln 2|, |log|1 + a|| and |result|. Where
 // terms cancel, s has in addition a relative error of up to 2^-55 (sum of |w| e^x) / |s|; terms below 2^-1100 of the
@@ -137,7 +138,6 @@ inline DD negated(DD a) { return {-a.high, -a.low}; }
 inline DD log_magnitude(DD a, DD whole) {
     constexpr int guard = Float<double>::guard;
     if (a.high >= 0) return log_total(scaled(a, -guard));
-    if (whole.high >= unit / 2) return negated(log_total(divide(negated(a), whole)));
     const int octaves = std::ilogb(whole.high);
     const DD mantissa = scaled(whole.high < 0 ? negated(whole) : whole, -octaves);
     return add(multiply(ln_2, DD{double(octaves - guard), 0.0}), log_total(add(mantissa, -1.0)));

@@ -150,9 +150,9 @@ def softmin(
     Examples
     --------
     >>> softmin([0.7, 1.5, 4.8])
-    array([0.68203834, 0.30645866, 0.011503  ])
+    array([0.68217401, 0.30652054, 0.01130545])
     >>> softmin(np.array([-128, 127], np.int8), temperature=100)
-    array([0.92757588, 0.07242412])
+    array([0.92757351, 0.07242649])
     """
     x, where = as_array(x, where)
     negated = np.asarray(np.negative(x, dtype=result_dtype(x, None)[1]))
