@@ -24,7 +24,7 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find src -not
 # thread each, 198 s with two. SciPy's switch lets scikit-learn's checks of array libraries run.
 PYTEST := SCIPY_ARRAY_API=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help demo test lint format docs-check sanitize bench dist clean
+.PHONY: help demo test peers lint format docs-check sanitize bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ demo: $(VENV)/.extra-cli ## train on handwritten digits, predict and explain; fi
 
 test: $(VENV)/.extra-test ## run the tests, the docstrings' examples and the documentation
 	$(PYTEST) -n $(JOBS) $(ARGS)
+
+# PyTorch's run too once it is installed, as `make bench` does.
+peers: $(VENV)/.extra-peers ## run the tests that SciPy, ONNX and PyTorch wrote for their functions against ours
+	$(BIN)/python -m pytest -p suites.scipy_plugin suites --pyargs scipy.special.tests.test_logsumexp $(ARGS)
 
 lint: $(VENV)/.extra-all $(VENV)/.extra-lint ## check style and types, Python and C++
 	$(BIN)/ruff check

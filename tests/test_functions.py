@@ -16,7 +16,6 @@ from softmax import log_softmax, logsumexp, reference, softmax
 FAMILY = (softmax, log_softmax)
 ALL = (softmax, log_softmax, logsumexp)
 FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.longdouble)
-INTEGERS = tuple(f"{kind}{width}" for kind in ("int", "uint") for width in (8, 16, 32, 64))
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 100, 4095, 4096, 4097)
 examples = settings(deadline=None, derandomize=True, database=None, max_examples=int(100 * VOLUME) + 10)
 
@@ -167,39 +166,6 @@ def test_the_mask_of_a_masked_array_counts(function, x):
 
 
 @pytest.mark.parametrize("function", ALL)
-@pytest.mark.parametrize("dtype", ["bool", *INTEGERS])
-def test_integers_are_converted_to_float64_first(function, dtype):
-    """At the ends of their range too, where x - max would wrap around."""
-    info = None if dtype == "bool" else np.iinfo(dtype)
-    values = [False, True, True] if info is None else [info.min, info.max, 0, 1, info.max - 1]
-    x = np.array(values, dtype)
-    result = function(x)
-    assert same_bits(result, function(np.array(values, np.float64)))
-    assert result.dtype == np.float64
-
-
-def test_int8_does_not_wrap_around():
-    np.testing.assert_array_equal(softmax(np.int8([127, -128])), [1, np.exp(-255.0)])
-
-
-@pytest.mark.parametrize("function", ALL)
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
-def test_half_precision_is_computed_in_float32_and_rounded_once(function, dtype):
-    x = np.random.default_rng(0).normal(0, 3, (5, 33)).astype(dtype)
-    for options in ({}, {"where": x > -1}, {} if function is logsumexp else {"temperature": 0.7}):
-        result = function(x, **options)
-        assert same_bits(result, function(x.astype(np.float32), **options).astype(dtype))
-
-
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
-def test_half_precision_sums_do_not_overflow(dtype):
-    zeros = np.zeros(70000, dtype)
-    assert (softmax(zeros) == dtype(1 / 70000)).all()
-    assert softmax(zeros)[0] > 0
-    assert logsumexp(zeros) == dtype(np.log(70000))
-
-
-@pytest.mark.parametrize("function", ALL)
 def test_longdouble_is_kept(function):
     x = np.random.default_rng(0).normal(0, 3, (3, 17)).astype(np.longdouble) / 3
     result = function(x)
@@ -215,27 +181,6 @@ def test_longdouble_is_kept(function):
 def test_dtype_longdouble_widens_the_computation(function, dtype, x):
     narrow = x.astype(dtype)
     assert same_bits(function(narrow, dtype=np.longdouble), function(narrow.astype(np.longdouble)))
-
-
-@pytest.mark.parametrize("function", ALL)
-@pytest.mark.parametrize("code", ["f2", "f4", "f8", "i2", "u4", "i8"])
-def test_byte_order_does_not_matter(function, code, x):
-    native = np.array(10 * x, code)
-    swapped = native.astype(native.dtype.newbyteorder())
-    assert same_bits(function(swapped), function(native))
-    assert function(swapped).dtype.isnative
-
-
-@pytest.mark.parametrize("function", ALL)
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_alignment_does_not_matter(function, dtype, x):
-    x = x.astype(dtype)
-    memory = np.empty(x.nbytes + 1, np.uint8)
-    unaligned = memory[1:].view(dtype).reshape(x.shape)
-    unaligned[...] = x
-    assert not unaligned.flags.aligned or dtype == ml_dtypes.bfloat16
-    assert same_bits(function(unaligned), function(x))
-    assert same_bits(function(unaligned, 0), function(x, 0))
 
 
 @pytest.mark.parametrize("function", ALL)
@@ -464,24 +409,6 @@ def test_a_temperature_has_length_1_along_the_axis(function, axis, shape):
 
 
 # out
-
-
-@pytest.mark.parametrize("function", FAMILY)
-@pytest.mark.parametrize("axis", [0, -1, None, (0, 2)])
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_out_is_filled_and_returned(function, axis, dtype, x):
-    x = x.astype(dtype)
-    expected = function(x, axis)
-    layouts = {
-        "contiguous": np.empty(x.shape, dtype),
-        "Fortran": np.empty(x.shape, dtype, order="F"),
-        "reversed": np.empty(x.shape, dtype)[::-1, :, ::-1],
-        "spread": np.empty((8, 10, 18), dtype)[::2, ::2, ::3],
-        "unaligned": np.empty(x.nbytes + 1, np.uint8)[1:].view(dtype).reshape(x.shape),
-    }
-    for out in layouts.values():
-        assert function(x, axis, out=out) is out
-        assert same_bits(out, expected)
 
 
 @pytest.mark.parametrize("function", FAMILY)

@@ -15,6 +15,7 @@ from softmax import _native
 HERE = Path(__file__).parent
 KERNEL_TESTS = (
     "accuracy",
+    "arrays",
     "degenerate",
     "determinism",
     "functions",

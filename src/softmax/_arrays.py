@@ -19,15 +19,20 @@ _FLOAT64 = np.dtype(np.float64)
 _NATIVE = (_FLOAT32, _FLOAT64)
 
 
+def is_floating(dtype: np.dtype[Any]) -> bool:
+    """Whether a result may have it: float16 to longdouble, or bfloat16. Of 8 bits, some are of kind 'f' too."""
+    return (dtype.kind == "f" and dtype.itemsize >= 2) or dtype.name == "bfloat16"
+
+
 def compute_dtype(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
     """The dtype to compute in: float32, float64, or longdouble (by the reference). TypeError for what is not real."""
     if dtype.kind in "biu":
         return _FLOAT64
-    if dtype.name == "bfloat16" or (dtype.kind == "f" and dtype.itemsize <= 4):
+    if not is_floating(dtype):
+        raise TypeError(f"{name} must hold real numbers, got dtype {dtype}")
+    if dtype.itemsize <= 4:
         return _FLOAT32
-    if dtype.kind == "f":
-        return _FLOAT64 if dtype.itemsize == 8 else np.dtype(np.longdouble)
-    raise TypeError(f"{name} must hold real numbers, got dtype {dtype}")
+    return _FLOAT64 if dtype.itemsize == 8 else np.dtype(np.longdouble)
 
 
 def result_dtype(x: Array, dtype: DTypeLike | None, name: str = "x") -> tuple[np.dtype[Any], np.dtype[Any]]:
@@ -36,7 +41,7 @@ def result_dtype(x: Array, dtype: DTypeLike | None, name: str = "x") -> tuple[np
     if dtype is None:
         return compute, compute if x.dtype.kind in "biu" else x.dtype.newbyteorder("=")
     result = np.dtype(dtype)
-    if result.kind not in "fV" or result.hasobject:
+    if not is_floating(result):
         raise TypeError(f"dtype must be a floating-point dtype, got {result}")
     return np.promote_types(compute, compute_dtype(result, "dtype")), result
 
@@ -102,7 +107,7 @@ def check_out(out: Any, shape: tuple[int, ...]) -> None:
         raise TypeError(f"out must be a numpy array, got {type(out).__name__}")
     if out.shape != shape:
         raise ValueError(f"out must have the result's shape {shape}, got {out.shape}")
-    if out.dtype.kind not in "fV" or out.dtype.names is not None:
+    if not is_floating(out.dtype):
         raise TypeError(f"out must have a floating-point dtype, got {out.dtype}")
     if not out.flags.writeable:
         raise ValueError("out must be writeable, got a read-only array")
@@ -173,7 +178,8 @@ def rounded(y: Any, dtype: DTypeLike) -> Any:
 
 def _deliver(y: Array, dtype: np.dtype[Any], out: Array | None) -> Array:
     if out is None:
-        return np.asarray(rounded(y, dtype))
+        result: Array = rounded(y, dtype)[()]  # a scalar where there are no axes, as NumPy's own functions give
+        return result
     with np.errstate(all="ignore"):
         out[...] = y
     return out

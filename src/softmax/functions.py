@@ -164,7 +164,7 @@ def softmin(
     """
     x, where = as_array(x, where)
     negated = np.asarray(np.negative(x, dtype=result_dtype(x, None)[1]))
-    if out is None and dtype is None and np.ndim(temperature) == 0:
+    if out is None and dtype is None and np.ndim(temperature) == 0 and negated.ndim > 0:
         out = negated
     return softmax(negated, axis, temperature=temperature, where=where, dtype=dtype, out=out)
 
@@ -208,7 +208,8 @@ def hardmax(x: ArrayLike, axis: Axis = -1) -> Array:
         top = np.take_along_axis(slices, first, axis=-1).astype(result, copy=False)
         np.put_along_axis(y, first, top > -np.inf, axis=-1)
         np.copyto(y, top, where=np.isnan(top))
-    return split(y, axes, tuple(x.shape[a] for a in axes))
+    hot: Array = split(y, axes, tuple(x.shape[a] for a in axes))[()]  # a scalar where there are no axes
+    return hot
 
 
 def logsumexp(

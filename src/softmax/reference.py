@@ -29,7 +29,7 @@ Axis = int | tuple[int, ...] | None
 
 def _wide(x: ArrayLike) -> NDArray[Any]:
     x = np.asarray(x)
-    return x.astype(np.longdouble if x.dtype == np.longdouble else np.float64)
+    return x.astype(np.longdouble if x.dtype.type is np.longdouble else np.float64)  # whatever its byte order
 
 
 def _scores(x: ArrayLike, axis: Axis, temperature: ArrayLike, where: ArrayLike | None) -> NDArray[Any]:
