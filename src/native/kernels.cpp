@@ -2,6 +2,7 @@
 #include "kernels.hpp"
 
 #include "lanes.hpp"
+#include "partition.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 namespace {
@@ -73,13 +74,13 @@ struct Loops {
         o.for_each([&](ptrdiff_t i, int threads) {
             const Row<T> row = row_of(x, mask, i, o.n());
             if (others_out == nullptr) return logsumexp_row<S>(row, &out.value(i), threads);
-            partition_row<S>(row, &out.value(i), &others_out->value(i), threads);
+            partition_row<S>(row, &out.value(i), &others_out[0].value(i), &others_out[1].value(i), threads);
         });
     }
     static void logsumexp(const Operands& o) { sums(o, nullptr, o.batch<T>(1), nullptr); }
     static void partition(const Operands& o) {
-        const auto others_out = o.batch<double>(2);
-        sums(o, nullptr, o.batch<T>(1), &others_out);
+        const Batch<double> others_out[] = {o.batch<double>(2), o.batch<double>(3)};
+        sums(o, nullptr, o.batch<T>(1), others_out);
     }
     static void logsumexp_where(const Operands& o) {
         const auto mask = o.batch<char>(1, 1);
@@ -87,22 +88,41 @@ struct Loops {
     }
     static void partition_where(const Operands& o) {
         const auto mask = o.batch<char>(1, 1);
-        const auto others_out = o.batch<double>(3);
-        sums(o, &mask, o.batch<T>(2), &others_out);
+        const Batch<double> others_out[] = {o.batch<double>(3), o.batch<double>(4)};
+        sums(o, &mask, o.batch<T>(2), others_out);
     }
 
     template <bool Log>
     static void under_partition(const Operands& o) {
-        const auto x = o.batch<T>(0, 0), maximum = o.batch<T>(1), out = o.batch<T>(3, 1);
-        const auto rest = o.batch<double>(2);
+        const auto x = o.batch<T>(0, 0), maximum = o.batch<T>(1), out = o.batch<T>(4, 1);
+        const auto high = o.batch<double>(2), low = o.batch<double>(3);
         o.for_each([&](ptrdiff_t i, int threads) {
-            (Log ? partition_log_softmax_row<S, T>
-                 : partition_softmax_row<S, T>)(row_of(x, (const Batch<char>*)nullptr, i, o.n()), maximum.value(i),
-                                                rest.value(i), out_of(out, i), threads);
+            const Row<T> row = row_of(x, (const Batch<char>*)nullptr, i, o.n());
+            const DD rest = {high.value(i), low.value(i)};
+            (Log ? partition_log_softmax_row<S, T> : partition_softmax_row<S, T>)(row, maximum.value(i), rest,
+                                                                                  out_of(out, i), threads);
+            foreign_entries<S, Log>(row, maximum.value(i), rest, out_of(out, i), threads);
         });
     }
     static void partition_softmax(const Operands& o) { under_partition<false>(o); }
     static void partition_log_softmax(const Operands& o) { under_partition<true>(o); }
+
+    static Element<T> element(const Operands& o, int operand, ptrdiff_t i) {
+        return {o.batch<T>(operand).value(i),
+                {o.batch<double>(operand + 1).value(i), o.batch<double>(operand + 2).value(i)}};
+    }
+    static void partition_merge(const Operands& o) {
+        for_rows(o.rows(), merge_cost, [&](ptrdiff_t i, int) {
+            const Element<T> merged = merge(element(o, 0, i), element(o, 3, i));
+            o.batch<T>(6).value(i) = merged.maximum;
+            o.batch<double>(7).value(i) = merged.others.high;
+            o.batch<double>(8).value(i) = merged.others.low;
+        });
+    }
+    static void partition_logsumexp(const Operands& o) {
+        for_rows(o.rows(), merge_cost,
+                 [&](ptrdiff_t i, int) { o.batch<T>(3).value(i) = logsumexp_of(element(o, 0, i)); });
+    }
 
     static void cross_entropy(const Operands& o, const Batch<T>* gradient) {
         const auto x = o.batch<T>(0, 0);

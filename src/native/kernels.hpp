@@ -6,18 +6,20 @@
 
 #include <cstddef>
 
-#define SOFTMAX_KERNELS(KERNEL)                             \
-    KERNEL(softmax, "(n),()->(n)", "TdT")                   \
-    KERNEL(softmax_where, "(n),(),(n)->(n)", "Td?T")        \
-    KERNEL(log_softmax, "(n),()->(n)", "TdT")               \
-    KERNEL(log_softmax_where, "(n),(),(n)->(n)", "Td?T")    \
-    KERNEL(logsumexp, "(n)->()", "TT")                      \
-    KERNEL(logsumexp_where, "(n),(n)->()", "T?T")           \
-    KERNEL(partition, "(n)->(),()", "TTd")                  \
-    KERNEL(partition_where, "(n),(n)->(),()", "T?Td")       \
-    KERNEL(partition_softmax, "(n),(),()->(n)", "TTdT")     \
-    KERNEL(partition_log_softmax, "(n),(),()->(n)", "TTdT") \
-    KERNEL(cross_entropy, "(n),(),()->()", "Tqdd")          \
+#define SOFTMAX_KERNELS(KERNEL)                                         \
+    KERNEL(softmax, "(n),()->(n)", "TdT")                               \
+    KERNEL(softmax_where, "(n),(),(n)->(n)", "Td?T")                    \
+    KERNEL(log_softmax, "(n),()->(n)", "TdT")                           \
+    KERNEL(log_softmax_where, "(n),(),(n)->(n)", "Td?T")                \
+    KERNEL(logsumexp, "(n)->()", "TT")                                  \
+    KERNEL(logsumexp_where, "(n),(n)->()", "T?T")                       \
+    KERNEL(partition, "(n)->(),(),()", "TTdd")                          \
+    KERNEL(partition_where, "(n),(n)->(),(),()", "T?Tdd")               \
+    KERNEL(partition_softmax, "(n),(),(),()->(n)", "TTddT")             \
+    KERNEL(partition_log_softmax, "(n),(),(),()->(n)", "TTddT")         \
+    KERNEL(partition_logsumexp, "(),(),()->()", "TddT")                 \
+    KERNEL(partition_merge, "(),(),(),(),(),()->(),(),()", "TddTddTdd") \
+    KERNEL(cross_entropy, "(n),(),()->()", "Tqdd")                      \
     KERNEL(cross_entropy_gradient, "(n),(),()->(),(n)", "TqddT")
 
 namespace softmax {

@@ -316,7 +316,7 @@ void family_lanes(const Batch<T>& x, const Batch<double>& temperature, const Bat
     });
 }
 
-// logsumexp (sum_out == nullptr) and partition.
+// logsumexp (others_out == nullptr) and partition, whose others go to a pair of operands.
 template <class T>
 void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, const Batch<double>* others_out,
                      ptrdiff_t rows, ptrdiff_t n) {
@@ -326,7 +326,7 @@ void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>&
         const Temperatures<T> t(no_temperature, tile.first, tile.rows);
         Rescued<T> rescued(tile, tops.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>&) {
             if (others_out == nullptr) return logsumexp_row<S>(row, &out.value(i), 1);
-            partition_row<S>(row, &out.value(i), &others_out->value(i), 1);
+            partition_row<S>(row, &out.value(i), &others_out[0].value(i), &others_out[1].value(i), 1);
         });
         const auto others = others_columns<false, false>(tile, t.reduction(tops.maximum), tops.maximum);
         T first[S::lanes], second[S::lanes];
@@ -344,7 +344,9 @@ void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>&
                 T maximum[S::lanes];
                 store(maximum, tops.maximum);
                 out.value(tile.first + lane) = maximum[lane];
-                others_out->value(tile.first + lane) = double(first[lane]) + double(second[lane]);
+                const DD pair = fast_two_sum(double(first[lane]), double(second[lane]));
+                others_out[0].value(tile.first + lane) = pair.high;
+                others_out[1].value(tile.first + lane) = pair.low;
             }
         }
     });

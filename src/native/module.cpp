@@ -65,7 +65,7 @@ constexpr Declaration declarations[] = {
 #undef SOFTMAX_DECLARE
 };
 
-constexpr int max_operands = 8;
+constexpr int max_operands = 9;
 
 // What NumPy keeps pointers to for as long as the ufunc lives: one loop for float32, one for float64.
 struct Registration {

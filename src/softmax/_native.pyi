@@ -12,6 +12,8 @@ partition: np.ufunc
 partition_where: np.ufunc
 partition_softmax: np.ufunc
 partition_log_softmax: np.ufunc
+partition_logsumexp: np.ufunc
+partition_merge: np.ufunc
 cross_entropy: np.ufunc
 cross_entropy_gradient: np.ufunc
 
