@@ -89,9 +89,8 @@ def add_cross_entropy(tally, x, true, case, targets):
 
 
 def in_two_pieces(x):
-    """float64 rounds `others` when pieces meet, and is promised for one piece only."""
     cut = x.shape[-1] // 3
-    return Partition.of(x[..., :cut]) | Partition.of(x[..., cut:]) if x.dtype == np.float32 else Partition.of(x)
+    return Partition.of(x[..., :cut]) | Partition.of(x[..., cut:])
 
 
 def random_targets(rng, x):
@@ -295,7 +294,7 @@ def test_sigmoid(dtype, tally):
         add(tally, "sigmoid", sigmoid(x), exact(np.stack([x, 0 * x], -1)).probs[:, 0], "the whole range")
 
 
-@pytest.mark.parametrize("dtype", [np.float32])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_partitions_that_grew_by_many_pieces(dtype, tally):
     """A stream of a thousand updates is as good as one piece."""
     rng = np.random.default_rng(8)

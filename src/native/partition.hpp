@@ -11,10 +11,22 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-// e^d within 2^-94, for d below the overflow: e^(r/64) - 1 from Taylor's series, then (1 + e)^2 - 1 = 2 e + e^2 six times.
-inline DD exponential_of_pair(DD d) {
-    if (!(d.high > -1100)) return {d.high < 0 ? 0.0 : d.high, 0.0};  // 0, or the NaN
-    if (d.high > 1100) return {INFINITY, 0.0};
+// value 2^exponent, so that what the value is multiplied by comes before the rounding below the normal range.
+struct Scaled {
+    DD value;
+    int exponent;
+
+    DD times(DD factor) const {
+        const DD product = multiply(value, factor);
+        return {std::ldexp(product.high, exponent), std::ldexp(product.low, exponent)};
+    }
+};
+
+constexpr double largest_exponent = 2000;  // far beyond the range of e^d in either direction
+
+// e^d within 2^-94, for d.high up to there: e^(r/64) - 1 from Taylor's series, then (1 + e)^2 - 1 = 2 e + e^2 six times.
+inline Scaled exponential_of_pair(DD d) {
+    if (d.high < -largest_exponent) return {{0.0, 0.0}, 0};
     constexpr int terms = 10, squarings = 6;
     const double n = std::nearbyint(d.high * log2_e);
     const DD multiple = multiply(ln_2, DD{n, 0.0});
@@ -26,15 +38,7 @@ inline DD exponential_of_pair(DD d) {
     for (int i = 0; i < squarings; ++i) {
         minus_one = add(DD{2 * minus_one.high, 2 * minus_one.low}, multiply(minus_one, minus_one));
     }
-    const DD e = add(minus_one, 1.0);
-    return {std::ldexp(e.high, int(n)), std::ldexp(e.low, int(n))};
-}
-
-template <class T>
-DD exponential_of_distance(T a, T b) {
-    const DD d = two_sum(double(a), -double(b));
-    if constexpr (sizeof(T) == sizeof(float)) return {std::exp(d.high), 0.0};
-    return exponential_of_pair(std::isinf(d.high) ? DD{d.high, 0.0} : d);
+    return {add(minus_one, 1.0), int(n)};
 }
 
 template <class T>
@@ -54,8 +58,10 @@ Element<T> merge(const Element<T>& a, const Element<T>& b) {
         return {max(a.maximum, b.maximum), add(add(a.others, b.others), 1.0)};
     }
     if (lower.maximum == T(-INFINITY) || upper.maximum == T(INFINITY)) return upper;
-    const DD scale = exponential_of_distance(lower.maximum, upper.maximum);
-    return {upper.maximum, add(upper.others, multiply(add(lower.others, 1.0), scale))};
+    const DD distance = two_sum(double(lower.maximum), -double(upper.maximum)), weight = add(lower.others, 1.0);
+    const DD share = sizeof(T) == sizeof(float) ? multiply(weight, DD{std::exp(distance.high), 0.0})
+                                                : exponential_of_pair(distance).times(weight);
+    return {upper.maximum, add(upper.others, share)};
 }
 
 template <class T>
@@ -68,11 +74,12 @@ T logsumexp_of(const Element<T>& z) {
 template <bool Log, class T>
 T foreign_entry(T x, T maximum, DD others) {
     if (std::isnan(x) || std::isnan(maximum)) return T(NAN);
-    if (std::isinf(maximum) || std::isinf(x)) return T(INFINITY);
-    const DD all = add(others, 1.0);
-    if constexpr (!Log) return T(divide(exponential_of_distance(x, maximum), all).high);
+    const double distance = double(x) - double(maximum);
+    if (distance > (Log ? std::numeric_limits<double>::max() : largest_exponent)) return T(INFINITY);
+    const DD d = two_sum(double(x), -double(maximum));
     const DD log_sum = log_total(others);
-    return T(add(two_sum(double(x), -double(maximum)), DD{-log_sum.high, -log_sum.low}).high);
+    if constexpr (Log) return T(add(d, DD{-log_sum.high, -log_sum.low}).high);
+    return T(exponential_of_pair(d).times(divide(DD{1.0, 0.0}, add(others, 1.0))).high);
 }
 
 template <class S, bool Log, class T>

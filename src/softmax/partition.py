@@ -57,7 +57,7 @@ class Partition:
     def __init__(self, maximum: ArrayLike, others: ArrayLike, axis: int = -1, *, others_low: ArrayLike = 0.0) -> None:
         self.maximum = np.asarray(maximum)
         self.others = np.asarray(others, np.float64)
-        self.others_low = np.asarray(others_low, np.float64)
+        self.others_low = np.broadcast_to(np.asarray(others_low, np.float64), self.others.shape)
         self.axis = axis
 
     @classmethod
@@ -82,8 +82,7 @@ class Partition:
     @classmethod
     def empty(cls, shape: tuple[int, ...] = (), dtype: DTypeLike = np.float64, axis: int = -1) -> Partition:
         """The neutral element: `shape` slices with nothing in them."""
-        maximum = np.full(shape, -np.inf, dtype)
-        return cls(maximum.astype(_compute_dtype(maximum), copy=False), np.zeros(shape), axis)
+        return cls(np.full(shape, -np.inf, _compute_dtype(np.empty(0, dtype))), np.zeros(shape), axis)
 
     @property
     def sum(self) -> Array:
