@@ -3,6 +3,8 @@
 
 #include "lanes.hpp"
 #include "partition.hpp"
+#include "vjp.hpp"
+#include "weighted.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 namespace {
@@ -92,6 +94,24 @@ struct Loops {
         sums(o, &mask, o.batch<T>(2), others_out);
     }
 
+    static void logsumexp_weighted(const Operands& o) {
+        const auto x = o.batch<T>(0, 0), log = o.batch<T>(3), sign = o.batch<T>(4);
+        const auto weights = o.batch<double>(1, 1);
+        const auto mask = o.batch<char>(2, 2);
+        o.for_each([&](ptrdiff_t i, int threads) {
+            const WeightedRow<T> row = {row_of(x, &mask, i, o.n()),
+                                        row_of(weights, (const Batch<char>*)nullptr, i, o.n())};
+            logsumexp_weighted_row(row, &log.value(i), &sign.value(i), threads);
+        });
+    }
+
+    static void sigmoid(const Operands& o) { elementwise<false>(o); }
+    static void log_sigmoid(const Operands& o) { elementwise<true>(o); }
+    template <bool Log>
+    static void elementwise(const Operands& o) {  // no core dimension: the rows are the entries
+        sigmoid_row<S, Log>(Row<T>{o.args[0], o.steps[0], nullptr, 0, o.rows()}, OutRow<T>{o.args[1], o.steps[1]});
+    }
+
     template <bool Log>
     static void under_partition(const Operands& o) {
         const auto x = o.batch<T>(0, 0), maximum = o.batch<T>(1), out = o.batch<T>(4, 1);
@@ -122,6 +142,33 @@ struct Loops {
     static void partition_logsumexp(const Operands& o) {
         for_rows(o.rows(), merge_cost,
                  [&](ptrdiff_t i, int) { o.batch<T>(3).value(i) = logsumexp_of(element(o, 0, i)); });
+    }
+
+    static void softmax_vjp(const Operands& o) {
+        const auto y = o.batch<T>(0, 0), dy = o.batch<T>(1, 1), dx = o.batch<T>(4, 2);
+        const auto power = o.batch<double>(2), temperature = o.batch<double>(3);
+        o.for_each([&](ptrdiff_t i, int threads) {
+            softmax_vjp_row<S>(VjpRow<T>{plain(y, i, o.n()), plain(dy, i, o.n()), out_of(dx, i)}, power.value(i),
+                               temperature.value(i), threads);
+        });
+    }
+    static void log_softmax_vjp(const Operands& o) {
+        const auto y = o.batch<T>(0, 0), dy = o.batch<T>(1, 1), dx = o.batch<T>(3, 2);
+        const auto temperature = o.batch<double>(2);
+        o.for_each([&](ptrdiff_t i, int threads) {
+            log_softmax_vjp_row<S>(VjpRow<T>{plain(y, i, o.n()), plain(dy, i, o.n()), out_of(dx, i)},
+                                   temperature.value(i), threads);
+        });
+    }
+    static void sigmoid_vjp(const Operands& o) { elementwise_vjp<false>(o); }
+    static void log_sigmoid_vjp(const Operands& o) { elementwise_vjp<true>(o); }
+    template <bool Log>
+    static void elementwise_vjp(const Operands& o) {
+        const auto row = [&](int operand) { return Row<T>{o.args[operand], o.steps[operand], nullptr, 0, o.rows()}; };
+        sigmoid_vjp_row<S, Log>(VjpRow<T>{row(0), row(1), {o.args[2], o.steps[2]}});
+    }
+    static Row<T> plain(const Batch<T>& x, ptrdiff_t i, ptrdiff_t n) {
+        return row_of(x, (const Batch<char>*)nullptr, i, n);
     }
 
     static void cross_entropy(const Operands& o, const Batch<T>* gradient) {
