@@ -94,14 +94,14 @@ struct Loops {
         sums(o, &mask, o.batch<T>(2), others_out);
     }
 
-    static void logsumexp_weighted(const Operands& o) {
+    static void logsumexp_signed(const Operands& o) {
         const auto x = o.batch<T>(0, 0), log = o.batch<T>(3), sign = o.batch<T>(4);
         const auto weights = o.batch<double>(1, 1);
         const auto mask = o.batch<char>(2, 2);
         o.for_each([&](ptrdiff_t i, int threads) {
             const WeightedRow<T> row = {row_of(x, &mask, i, o.n()),
                                         row_of(weights, (const Batch<char>*)nullptr, i, o.n())};
-            logsumexp_weighted_row(row, &log.value(i), &sign.value(i), threads);
+            logsumexp_signed_row(row, &log.value(i), &sign.value(i), threads);
         });
     }
 

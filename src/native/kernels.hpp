@@ -13,7 +13,7 @@
     KERNEL(log_softmax_where, "(n),(),(n)->(n)", "Td?T")                \
     KERNEL(logsumexp, "(n)->()", "TT")                                  \
     KERNEL(logsumexp_where, "(n),(n)->()", "T?T")                       \
-    KERNEL(logsumexp_weighted, "(n),(n),(n)->(),()", "Td?TT")           \
+    KERNEL(logsumexp_signed, "(n),(n),(n)->(),()", "Td?TT")             \
     KERNEL(partition, "(n)->(),(),()", "TTdd")                          \
     KERNEL(partition_where, "(n),(n)->(),(),()", "T?Tdd")               \
     KERNEL(partition_softmax, "(n),(),(),()->(n)", "TTddT")             \

@@ -6,8 +6,9 @@ All of it needs NumPy alone but `softmax.learn`, the classifier, which is import
 import typing
 
 from . import decisions, metrics, reference
+from .elementwise import log_sigmoid, sigmoid
 from .explanation import explain
-from .functions import log_softmax, logsumexp, sigmoid, softmax
+from .functions import hardmax, log_softmax, logsumexp, softmax, softmin
 from .gradients import value_and_grad
 from .losses import cross_entropy
 from .partition import Partition
@@ -21,12 +22,15 @@ __all__ = [
     "cross_entropy",
     "decisions",
     "explain",
+    "hardmax",
+    "log_sigmoid",
     "log_softmax",
     "logsumexp",
     "metrics",
     "reference",
     "sigmoid",
     "softmax",
+    "softmin",
     "value_and_grad",
 ]
 

@@ -8,7 +8,7 @@ log_softmax: np.ufunc
 log_softmax_where: np.ufunc
 logsumexp: np.ufunc
 logsumexp_where: np.ufunc
-logsumexp_weighted: np.ufunc
+logsumexp_signed: np.ufunc
 partition: np.ufunc
 partition_where: np.ufunc
 partition_softmax: np.ufunc

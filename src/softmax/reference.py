@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["cross_entropy", "cross_entropy_gradient", "log_softmax", "logsumexp", "softmax"]
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_gradient",
+    "hardmax",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "sigmoid",
+    "softmax",
+    "softmin",
+]
 
 Axis = int | tuple[int, ...] | None
 
@@ -70,8 +80,63 @@ def log_softmax(
     return np.asarray(scores - np.where(log_total == -np.inf, 0, log_total))
 
 
-def logsumexp(x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None, keepdims: bool = False) -> NDArray[Any]:
-    """log(sum(exp(x))) along `axis`; -inf for a slice with nothing left.
+def softmin(
+    x: ArrayLike, axis: Axis = -1, *, temperature: ArrayLike = 1.0, where: ArrayLike | None = None
+) -> NDArray[Any]:
+    """softmax(-x), the sign changed in floating point.
+
+    >>> softmin(np.uint8([0, 1])).round(8).tolist()
+    [0.73105858, 0.26894142]
+    """
+    return softmax(-_wide(x), axis, temperature=temperature, where=where)
+
+
+def hardmax(x: ArrayLike, axis: int = -1) -> NDArray[Any]:
+    """1 at the first maximum along `axis`, 0 elsewhere; 0 everywhere in a slice with nothing left.
+
+    >>> hardmax([1.0, 3.0, 3.0]).tolist()
+    [0.0, 1.0, 0.0]
+    """
+    x = _wide(x)
+    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    wins = (x == top) & (x > -np.inf)
+    first = wins & (wins.cumsum(axis=axis) == 1)
+    return np.where(np.isnan(top), np.nan, first).astype(x.dtype)
+
+
+def sigmoid(x: ArrayLike) -> NDArray[Any]:
+    """1 / (1 + exp(-x)) for each entry.
+
+    >>> print("{:.12g} {:.12g}".format(*sigmoid([20.0, -800.0])))
+    0.999999997939 0
+    """
+    x = _wide(x)
+    with np.errstate(under="ignore"):
+        small = np.exp(-np.abs(x))
+        return np.asarray(np.where(x < 0, small, 1) / (1 + small))
+
+
+def log_sigmoid(x: ArrayLike) -> NDArray[Any]:
+    """log(sigmoid(x)) without leaving the logarithm.
+
+    >>> print("{:.12g} {:.12g}".format(*log_sigmoid([20.0, -800.0])))
+    -2.06115362031e-09 -800
+    """
+    x = _wide(x)
+    with np.errstate(under="ignore"):
+        return np.asarray(np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))))
+
+
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = -1,
+    *,
+    weights: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+) -> Any:
+    """log(abs(sum(weights * exp(x)))) along `axis` and, with `return_sign`, the sum's sign; -inf for a sum of nothing.
 
     >>> float(logsumexp([1000.0, 1000.0]))
     1000.6931471805599
@@ -79,10 +144,27 @@ def logsumexp(x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None, 
     x = _wide(x)
     if where is not None:
         x = np.where(where, x, -np.inf)
-    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
-    log_total = _log_total(_scores(x, axis, 1.0, None), axis)
-    result = np.where(np.isfinite(top), top + log_total, top)
-    return np.asarray(result if keepdims else result.squeeze(axis=axis))
+    if weights is not None:
+        result, sign = _weighted(x, _wide(weights), axis)
+    else:
+        top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+        log_total = _log_total(_scores(x, axis, 1.0, None), axis)
+        result = np.where(np.isfinite(top), top + log_total, top)
+        sign = np.where(np.isnan(top), top, top > -np.inf)
+    if not return_sign:
+        result = np.where(sign < 0, np.nan, result)
+    result, sign = (part if keepdims else part.squeeze(axis=axis) for part in (np.asarray(result), np.asarray(sign)))
+    return (result, sign.astype(x.dtype)) if return_sign else result
+
+
+def _weighted(x: NDArray[Any], weights: NDArray[Any], axis: Axis) -> tuple[NDArray[Any], NDArray[Any]]:
+    """log(abs(s)) and the sign of s = sum(weights * exp(x)), each term as sign(weight) * exp(x + log(abs(weight)))."""
+    with np.errstate(all="ignore"):
+        scores = np.where(weights == 0, -np.inf, x + np.log(np.abs(weights)))
+        top = scores.max(axis=axis, keepdims=True, initial=-np.inf)
+        top = np.where(np.isfinite(top), top, 0)
+        total = (np.sign(weights) * np.exp(scores - top)).sum(axis=axis, keepdims=True)
+        return np.log(np.abs(total)) + top, np.sign(total)
 
 
 def cross_entropy(logits: ArrayLike, targets: ArrayLike) -> NDArray[Any]:
