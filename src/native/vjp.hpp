@@ -250,7 +250,7 @@ void log_softmax_vjp_row(const VjpRow<T>& row, double temperature, int threads) 
     const DD all = add(others, at_top);
     const T high = T(all.high), low = std::isfinite(high) ? T((all.high - double(high)) + all.low) : T(0);
     const Reduction<S> zero(splat<S>(T(0)), temperature_constants<T>(1));
-    const V unguard = splat<S>(two_to<T>(-Float<T>::guard)), none = splat<S>(T(0)), nothing = splat<S>(T(-INFINITY));
+    const V unguard = splat<S>(T(std::ldexp(1.0, -Float<T>::guard))), none = splat<S>(T(0)), nothing = splat<S>(T(-INFINITY));
     for_vjp_blocks(row, threads, [&](const T* y, const T* dy, T* dx, ptrdiff_t count) {
         for_vectors<S>(count, [&](int, ptrdiff_t i, int lanes) {
             const V v = load_first<S>(y + i, lanes), gradient = load_first<S>(dy + i, lanes);
