@@ -11,12 +11,14 @@ from numerics import BITS, DTYPES, VOLUME, WIDE, Tally, errors_in_ulp, exact, sa
 from slices import DEGENERATE, INF, NAN, hard_slices
 
 from softmax import (
+    _native,
     cross_entropy,
     hardmax,
     jacobian,
     log_sigmoid,
     log_softmax,
     logsumexp,
+    reference,
     sigmoid,
     softmax,
     softmin,
@@ -350,6 +352,25 @@ def test_the_pullback_of_logsumexp(dtype, data):
     expected = slope_by_differences(logsumexp, x, [dy], weights=w)
     lost = abs(terms).sum() / abs(terms.sum())
     assert errors_in_ulp(dx, expected).max() <= BOUND_OF_ENTRIES[0] * lost
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1, 0.7, -1])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_that_are_powers_of_the_probabilities(dtype, power):
+    """As entmax has them: 2 - alpha. What is not in the support takes no part, whatever its dy."""
+    for size in (1, 3, 9, 40, 5000):
+        rng = np.random.default_rng(size)
+        y = rng.uniform(0.05, 1, (3, size)).astype(dtype)
+        y[:, 1::3] = 0
+        dy = np.where(y == 0, dtype(NAN), rng.normal(0, 1, y.shape).astype(dtype))
+        dx = _native.softmax_vjp(y, dy, power, 0.5)
+        support = y[0] > 0
+        w, d = y[0, support].astype(WIDE) ** power, dy[0, support].astype(WIDE)
+        expected = w * (d - (w * d).sum() / w.sum()) / 0.5
+        tolerance = 4 * float(np.finfo(dtype).eps) * float(w.max() * abs(d).max())
+        np.testing.assert_allclose(dx[0, support].astype(float), expected.astype(float), atol=tolerance)
+        assert (dx[y == 0] == 0).all()
+        np.testing.assert_allclose(dx, reference.softmax_vjp(y, dy, power, 0.5), atol=tolerance * 10)
 
 
 @pytest.mark.parametrize("function", OF_ENTRIES)

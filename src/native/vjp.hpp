@@ -11,10 +11,10 @@
 //   entry's own weight then meets an exact 0, however far the others are below it.
 // * log_softmax: at the first largest y, dx = dy (1 - e^y) - e^y (sum of the other dy), with 1 - e^y from expm1.
 //
-// Error, beside that of dy: 8 ulp (3.3 measured) of |w_i| (|dy_i - dy_top| + sum_j w_j |dy_j - dy_top| / sum_j w_j) / T for softmax; of
-// (|dy_i| (1 - p_i) + (1 + |y_i|) p_i |sum of the other dy|) / T for log_softmax, since an ulp of y_i is |y_i| ulp of
-// p_i; 4 ulp of the result for the other two. An entry of weight 0 (y = 0, for log_softmax y = -inf) takes no part: its dx is
-// exactly 0, whatever its dy. A temperature of 0 or infinity moves nothing: dx = 0, where y is not NaN.
+// Error, beside that of dy: 8 ulp (3.5 measured) of |w_i| (|d_i| + sum_j w_j |d_j| / sum_j w_j) / T with d = dy - dy_top
+// for softmax; of (|dy_i| (1 - p_i) + (1 + |y_i|) p_i |sum of the other dy|) / T for log_softmax, since an ulp of y_i is
+// |y_i| ulp of p_i; 4 ulp of the result for the other two. An entry of weight 0 (y = 0, for log_softmax y = -inf) takes
+// no part: its dx is exactly 0, whatever its dy. A temperature of 0 or infinity moves nothing: dx = 0, where y is not NaN.
 #pragma once
 
 #include "sigmoid.hpp"
@@ -44,13 +44,14 @@ void for_vjp_blocks(const VjpRow<T>& row, int threads, const Body& body) {
 template <class Result, class T, class Body>
 Result over_vjp_blocks(const VjpRow<T>& row, int threads, const Body& body) {
     const ptrdiff_t blocks = (row.y.n + block_length - 1) / block_length;
-    Result few[16];
-    std::unique_ptr<Result[]> many(blocks > 16 ? new Result[blocks] : nullptr);
-    Result* results = many ? many.get() : few;
-    for_blocks(row.y.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
+    const auto of_block = [&](ptrdiff_t first, ptrdiff_t count) {
         T y[block_length], dy[block_length];
-        results[block] = body(row.y.block(first, count, y), row.dy.block(first, count, dy), count, first);
-    });
+        return body(row.y.block(first, count, y), row.dy.block(first, count, dy), count, first);
+    };
+    if (blocks == 1) return of_block(0, row.y.n);
+    std::unique_ptr<Result[]> results(new Result[blocks]);
+    for_blocks(row.y.n, threads,
+               [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) { results[block] = of_block(first, count); });
     for (ptrdiff_t block = 1; block < blocks; ++block) results[0] = combine(results[0], results[block]);
     return results[0];
 }
@@ -81,17 +82,17 @@ template <class T>
 SOFTMAX_INLINE Wide::V load_wide(const T* from, int count) {
     if constexpr (sizeof(T) == sizeof(double)) {
         return load_first<Wide>(from, count);
-    } else if constexpr (Wide::lanes == 1) {
-        return *from;
+    } else if (count < Wide::lanes || Wide::lanes == 1) {
+        double part[Wide::lanes] = {};
+        for (int lane = 0; lane < count; ++lane) part[lane] = from[lane];
+        return load<Wide>(part);
     } else {
+#if !defined(SOFTMAX_ONE_LANE)
         typedef T Narrow __attribute__((vector_size(Wide::lanes * sizeof(T))));
-        Narrow v = {};
-        if (count == Wide::lanes) {
-            std::memcpy(&v, from, sizeof v);
-        } else {
-            for (int lane = 0; lane < count; ++lane) v[lane] = from[lane];
-        }
+        Narrow v;
+        std::memcpy(&v, from, sizeof v);
         return __builtin_convertvector(v, Wide::V);
+#endif
     }
 }
 
@@ -99,16 +100,16 @@ template <class T>
 SOFTMAX_INLINE void store_wide(T* to, const Wide::V& v, int count) {
     if constexpr (sizeof(T) == sizeof(double)) {
         store_first<Wide>(to, v, count);
-    } else if constexpr (Wide::lanes == 1) {
-        *to = T(v);
+    } else if (count < Wide::lanes || Wide::lanes == 1) {
+        double part[Wide::lanes];
+        store(part, v);
+        for (int lane = 0; lane < count; ++lane) to[lane] = T(part[lane]);
     } else {
+#if !defined(SOFTMAX_ONE_LANE)
         typedef T Narrow __attribute__((vector_size(Wide::lanes * sizeof(T))));
         const Narrow narrow = __builtin_convertvector(v, Narrow);
-        if (count == Wide::lanes) {
-            std::memcpy(to, &narrow, sizeof narrow);
-        } else {
-            for (int lane = 0; lane < count; ++lane) to[lane] = narrow[lane];
-        }
+        std::memcpy(to, &narrow, sizeof narrow);
+#endif
     }
 }
 
@@ -144,11 +145,16 @@ struct WideSum {
         double high[Wide::lanes], low[Wide::lanes];
         store(high, sum.high);
         store(low, sum.low);
-        DD total = two_sum(high[0], low[0]);
-        for (int lane = 1; lane < Wide::lanes; ++lane) {
-            total = softmax::SOFTMAX_ISA::add(total, two_sum(high[lane], low[lane]));
+        DD totals[Wide::lanes];
+        for (int lane = 0; lane < Wide::lanes; ++lane) totals[lane] = fast_two_sum(high[lane], low[lane]);
+        for (int half = Wide::lanes / 2; half > 0; half /= 2) {
+            for (int lane = 0; lane < half; ++lane) {
+                totals[lane] = sizeof(T) == sizeof(float)
+                                   ? DD{totals[lane].high + totals[lane + half].high, 0.0}
+                                   : softmax::SOFTMAX_ISA::add(totals[lane], totals[lane + half]);
+            }
         }
-        return total;
+        return totals[0];
     }
 };
 
@@ -250,7 +256,8 @@ void log_softmax_vjp_row(const VjpRow<T>& row, double temperature, int threads) 
     const DD all = add(others, at_top);
     const T high = T(all.high), low = std::isfinite(high) ? T((all.high - double(high)) + all.low) : T(0);
     const Reduction<S> zero(splat<S>(T(0)), temperature_constants<T>(1));
-    const V unguard = splat<S>(T(std::ldexp(1.0, -Float<T>::guard))), none = splat<S>(T(0)), nothing = splat<S>(T(-INFINITY));
+    const V unguard = splat<S>(T(std::ldexp(1.0, -Float<T>::guard))), none = splat<S>(T(0)),
+            nothing = splat<S>(T(-INFINITY));
     for_vjp_blocks(row, threads, [&](const T* y, const T* dy, T* dx, ptrdiff_t count) {
         for_vectors<S>(count, [&](int, ptrdiff_t i, int lanes) {
             const V v = load_first<S>(y + i, lanes), gradient = load_first<S>(dy + i, lanes);
