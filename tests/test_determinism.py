@@ -22,6 +22,7 @@ from softmax import (
     softmax,
     softmin,
     value_and_grad,
+    vjp,
 )
 
 LONG = 20 * 4096 + 7  # a row of many blocks, which threads share
@@ -50,6 +51,8 @@ def everything(x):
         "logsumexp, masked": logsumexp(x, where=keep),
         "Partition.maximum": z.maximum,
         "Partition.others": z.others,
+        "Partition.others_low": z.others_low,
+        "Partition of two": (z | Partition.of(x[:, ::-1] + 1)).others_low,
         "Partition.softmax": z.softmax(x),
         "Partition.log_softmax": z.log_softmax(x),
         "Partition, masked": Partition.of(x, where=keep).others,
@@ -59,6 +62,10 @@ def everything(x):
         "log_sigmoid": log_sigmoid(x),
         "softmin": softmin(x),
         "logsumexp, weighted": logsumexp(x, weights=np.cos(np.arange(size)), return_sign=True)[0],
+        "vjp of softmax": vjp(softmax, x, temperature=0.7)[1](x),
+        "vjp of log_softmax": vjp(log_softmax, x)[1](x),
+        "vjp of logsumexp": vjp(logsumexp, x)[1](x[:, 0]),
+        "vjp of sigmoid": vjp(sigmoid, x)[1](x),
     }
 
 

@@ -2,7 +2,9 @@
 #include "kernels.hpp"
 
 #include "packed.hpp"
+#include "partition.hpp"
 #include "sigmoid.hpp"
+#include "vjp.hpp"
 #include "weighted.hpp"
 
 namespace softmax::SOFTMAX_ISA {
@@ -27,6 +29,11 @@ struct Operands {
         return {args[operand], steps[operand], inner, std::is_same_v<T, float> ? storage : Storage::own};
     }
 };
+
+template <class T>
+OutRow<T> out_of(const Batch<T>& out, ptrdiff_t i) {
+    return {out.data + i * out.outer, out.inner, out.storage};
+}
 
 // The loops, each named after its kernel. Masked ones differ in the operand behind x (and temperature).
 template <class T>
@@ -70,15 +77,15 @@ struct Loops {
             if (others_out == nullptr) {
                 logsumexp_row<S>(row, &value, threads);
             } else {
-                partition_row<S>(row, &value, &others_out->value(i), threads);
+                partition_row<S>(row, &value, &others_out[0].value(i), &others_out[1].value(i), threads);
             }
             out.set(i, value);
         });
     }
     static void logsumexp(const Operands& o) { sums(o, nullptr, o.batch<T>(1), nullptr); }
     static void partition(const Operands& o) {
-        const auto others_out = o.batch<double>(2);
-        sums(o, nullptr, o.batch<T>(1), &others_out);
+        const Batch<double> others_out[] = {o.batch<double>(2), o.batch<double>(3)};
+        sums(o, nullptr, o.batch<T>(1), others_out);
     }
     static void logsumexp_where(const Operands& o) {
         const auto mask = o.batch<char>(1, 1);
@@ -86,8 +93,8 @@ struct Loops {
     }
     static void partition_where(const Operands& o) {
         const auto mask = o.batch<char>(1, 1);
-        const auto others_out = o.batch<double>(3);
-        sums(o, &mask, o.batch<T>(2), &others_out);
+        const Batch<double> others_out[] = {o.batch<double>(3), o.batch<double>(4)};
+        sums(o, &mask, o.batch<T>(2), others_out);
     }
 
     static void logsumexp_signed(const Operands& o) {
@@ -113,16 +120,61 @@ struct Loops {
 
     template <bool Log>
     static void under_partition(const Operands& o) {
-        const auto x = o.batch<T>(0, 0), maximum = o.batch<T>(1), out = o.batch<T>(3, 1);
-        const auto rest = o.batch<double>(2);
+        const auto x = o.batch<T>(0, 0), maximum = o.batch<T>(1), out = o.batch<T>(4, 1);
+        const auto high = o.batch<double>(2), low = o.batch<double>(3);
         const Batch<char>* none = nullptr;
         for_each_row(x, none, &out, o.rows(), o.n(), [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
-            (Log ? partition_log_softmax_row<S, T> : partition_softmax_row<S, T>)(row, maximum.get(i), rest.value(i), *y,
-                                                                                  threads);
+            const DD rest = {high.value(i), low.value(i)};
+            const ForeignEntries<S, T> foreign(row, maximum.get(i), threads);
+            (Log ? partition_log_softmax_row<S, T> : partition_softmax_row<S, T>)(row, maximum.get(i), rest, *y, threads);
+            foreign.template write<Log>(rest, *y);
         });
     }
     static void partition_softmax(const Operands& o) { under_partition<false>(o); }
     static void partition_log_softmax(const Operands& o) { under_partition<true>(o); }
+
+    static Element<T> element(const Operands& o, int operand, ptrdiff_t i) {
+        return {o.batch<T>(operand).get(i),
+                {o.batch<double>(operand + 1).value(i), o.batch<double>(operand + 2).value(i)}};
+    }
+    static void partition_merge(const Operands& o) {
+        for_rows(o.rows(), merge_cost, [&](ptrdiff_t i, int) {
+            const Element<T> merged = merge(element(o, 0, i), element(o, 3, i));
+            o.batch<T>(6).set(i, merged.maximum);
+            o.batch<double>(7).value(i) = merged.others.high;
+            o.batch<double>(8).value(i) = merged.others.low;
+        });
+    }
+    static void partition_logsumexp(const Operands& o) {
+        for_rows(o.rows(), merge_cost,
+                 [&](ptrdiff_t i, int) { o.batch<T>(3).set(i, logsumexp_of(element(o, 0, i))); });
+    }
+
+    static void softmax_vjp(const Operands& o) {
+        const auto y = o.batch<T>(0, 0), dy = o.batch<T>(1, 1), dx = o.batch<T>(4, 2);
+        const auto power = o.batch<double>(2), temperature = o.batch<double>(3);
+        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
+            softmax_vjp_row<S>(VjpRow<T>{row_of(y, nullptr, i, o.n()), row_of(dy, nullptr, i, o.n()), out_of(dx, i)}, power.value(i),
+                               temperature.value(i), threads);
+        });
+    }
+    static void log_softmax_vjp(const Operands& o) {
+        const auto y = o.batch<T>(0, 0), dy = o.batch<T>(1, 1), dx = o.batch<T>(3, 2);
+        const auto temperature = o.batch<double>(2);
+        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
+            log_softmax_vjp_row<S>(VjpRow<T>{row_of(y, nullptr, i, o.n()), row_of(dy, nullptr, i, o.n()), out_of(dx, i)},
+                                   temperature.value(i), threads);
+        });
+    }
+    static void sigmoid_vjp(const Operands& o) { elementwise_vjp<false>(o); }
+    static void log_sigmoid_vjp(const Operands& o) { elementwise_vjp<true>(o); }
+    template <bool Log>
+    static void elementwise_vjp(const Operands& o) {
+        const auto row = [&](int operand) {
+            return Row<T>{o.args[operand], o.steps[operand], nullptr, 0, o.rows(), o.storage};
+        };
+        sigmoid_vjp_row<S, Log>(VjpRow<T>{row(0), row(1), {o.args[2], o.steps[2], o.storage}});
+    }
 
     static void cross_entropy(const Operands& o, const Batch<T>* gradient) {
         const auto x = o.batch<T>(0, 0);

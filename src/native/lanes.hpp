@@ -358,7 +358,7 @@ void family_lanes(const Batch<T>& x, const Batch<double>& temperature, const Bat
     });
 }
 
-// logsumexp (sum_out == nullptr) and partition.
+// logsumexp (others_out == nullptr) and partition, whose others go to a pair of operands.
 template <class T>
 void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, const Batch<double>* others_out,
                      ptrdiff_t rows, ptrdiff_t n) {
@@ -372,7 +372,7 @@ void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>&
             if (others_out == nullptr) {
                 logsumexp_row<S>(row, &value, 1);
             } else {
-                partition_row<S>(row, &value, &others_out->value(i), 1);
+                partition_row<S>(row, &value, &others_out[0].value(i), &others_out[1].value(i), 1);
             }
             out.set(i, value);
         });
@@ -392,7 +392,9 @@ void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>&
                 T maximum[S::lanes];
                 store(maximum, tops.maximum);
                 out.set(tile.first + lane, std::isnan(first[lane]) ? T(NAN) : maximum[lane]);
-                others_out->value(tile.first + lane) = double(first[lane]) + double(second[lane]);
+                const DD pair = fast_two_sum(double(first[lane]), double(second[lane]));
+                others_out[0].value(tile.first + lane) = pair.high;
+                others_out[1].value(tile.first + lane) = pair.low;
             }
         }
     });

@@ -36,13 +36,15 @@ void logsumexp_row(const Row<T>& x, T* out, int threads) {
 // The monoid's element: the maximum, and the sum of e^(x-m) over all entries but one maximum. A row with nothing in it
 // has no maximum to leave out: others = 0 with maximum = -inf.
 template <class S, class T>
-void partition_row(const Row<T>& x, T* maximum, double* rest, int threads) {
+void partition_row(const Row<T>& x, T* maximum, double* rest_high, double* rest_low, int threads) {
     const Summary<T> summary = summarize<S>(x, 1.0, threads);
-    *rest = summary.kind == Kind::not_a_number ? NAN
-            : summary.kind == Kind::nothing    ? 0.0
-            : summary.kind == Kind::winners    ? summary.winners - 1
-                                               : others<S>(x, summary.maximum, 1.0, threads).high;
-    *maximum = std::isnan(*rest) ? T(NAN) : summary.maximum;
+    const DD rest = summary.kind == Kind::ordinary       ? others<S>(x, summary.maximum, 1.0, threads)
+                    : summary.kind == Kind::not_a_number ? DD{NAN, 0.0}
+                    : summary.kind == Kind::nothing      ? DD{0.0, 0.0}
+                                                         : DD{summary.winners - 1, 0.0};
+    *maximum = std::isnan(rest.high) ? T(NAN) : summary.maximum;
+    *rest_high = rest.high;
+    *rest_low = rest.low;
 }
 
 // (x - m) / T - log_sum. A quotient carries its error: what x - m dropped, and what the product did.
@@ -102,27 +104,27 @@ void log_softmax_row(const Row<T>& x, double temperature, const OutRow<T>& out, 
 
 // softmax and log_softmax of entries x under a sum that was taken elsewhere, 1 + rest relative to `maximum`.
 template <class S, class T>
-void partition_softmax_row(const Row<T>& x, T maximum, double rest, const OutRow<T>& out, int threads) {
+void partition_softmax_row(const Row<T>& x, T maximum, DD rest, const OutRow<T>& out, int threads) {
     if (!std::isfinite(maximum)) {
         const Kind kind = std::isnan(maximum) ? Kind::not_a_number : maximum > 0 ? Kind::winners : Kind::nothing;
-        return fill(x, {kind, maximum, maximum, rest + 1}, T(1 / (rest + 1)), T(0), out);
+        return fill(x, {kind, maximum, maximum, rest.high + 1}, T(1 / (rest.high + 1)), T(0), out);
     }
     Row<T> in_range = x;
     normalize(in_range, maximum, 1.0);
     const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(1));
-    const DD total = multiply(exponential_of_maximum<S, false>(maximum, row).exact, add(DD{rest, 0.0}, 1.0));
+    const DD total = multiply(exponential_of_maximum<S, false>(maximum, row).exact, add(rest, 1.0));
     sum_row<S, false, false>(in_range, row, maximum, &out, threads);
-    if (std::isnan(rest)) return fill(x, not_a_number<T>, T(0), T(0), out);
+    if (std::isnan(rest.high)) return fill(x, not_a_number<T>, T(0), T(0), out);
     scale_row<S, false>(in_range, row, scaling_of<S, false>(total, maximum, row), out, threads);
 }
 
 template <class S, class T>
-void partition_log_softmax_row(const Row<T>& x, T maximum, double rest, const OutRow<T>& out, int threads) {
+void partition_log_softmax_row(const Row<T>& x, T maximum, DD rest, const OutRow<T>& out, int threads) {
     if (!std::isfinite(maximum)) {
         const Kind kind = std::isnan(maximum) ? Kind::not_a_number : maximum > 0 ? Kind::winners : Kind::nothing;
-        return fill(x, {kind, maximum, maximum, rest + 1}, T(-std::log(rest + 1)), T(-INFINITY), out);
+        return fill(x, {kind, maximum, maximum, rest.high + 1}, T(-std::log(rest.high + 1)), T(-INFINITY), out);
     }
-    log_softmax_ordinary<S, false>(x, maximum, 1.0, T(log_total(DD{rest, 0.0}).high), out, threads);
+    log_softmax_ordinary<S, false>(x, maximum, 1.0, T(log_total(rest).high), out, threads);
 }
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -66,7 +66,7 @@ constexpr Declaration declarations[] = {
 #undef SOFTMAX_DECLARE
 };
 
-constexpr int max_operands = 8, types = 4;
+constexpr int max_operands = 9, types = 4;
 
 // What NumPy keeps pointers to for as long as the ufunc lives: a loop for each type, narrow ones first. bfloat16 is no
 // type of NumPy's own: such arrays are passed as the uint16 of their bits.

@@ -57,6 +57,19 @@ T maximum_of(const T* x, std::ptrdiff_t n) {
     return fold(top[0], [](const auto& a, const auto& b) { return max(a, b); });
 }
 
+// Whether an entry is above `limit` or NaN.
+template <class S, class T>
+bool any_above(const T* x, std::ptrdiff_t n, T limit) {
+    using I = typename S::I;
+    I above = {};
+    for_vectors<S>(n, [&](auto width, std::ptrdiff_t i, int count) {
+        typename S::V v[width()];
+        load_all<S>(v, x + i, count, T(-INFINITY));
+        for (int a = 0; a < width(); ++a) above = above | (v[a] <= splat<S>(limit) ? I{} : I{} + 1);
+    });
+    return fold(above, [](const auto& a, const auto& b) { return a | b; }) != 0;
+}
+
 // Where an accumulator of exponentials begins. Above any of them, a sum takes three additions without error instead of
 // six; what it drops is below 2^-40 of the row's maximum. Others (see below) may be so small that it begins at 0.
 template <class T, bool Others>

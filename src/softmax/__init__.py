@@ -9,7 +9,7 @@ from . import decisions, metrics, reference
 from .elementwise import log_sigmoid, sigmoid
 from .explanation import explain
 from .functions import hardmax, log_softmax, logsumexp, softmax, softmin
-from .gradients import value_and_grad
+from .gradients import jacobian, value_and_grad, vjp
 from .losses import cross_entropy
 from .partition import Partition
 
@@ -23,6 +23,7 @@ __all__ = [
     "decisions",
     "explain",
     "hardmax",
+    "jacobian",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
@@ -32,6 +33,7 @@ __all__ = [
     "softmax",
     "softmin",
     "value_and_grad",
+    "vjp",
 ]
 
 

@@ -13,8 +13,14 @@ partition: np.ufunc
 partition_where: np.ufunc
 partition_softmax: np.ufunc
 partition_log_softmax: np.ufunc
+partition_logsumexp: np.ufunc
+partition_merge: np.ufunc
 sigmoid: np.ufunc
 log_sigmoid: np.ufunc
+softmax_vjp: np.ufunc
+log_softmax_vjp: np.ufunc
+sigmoid_vjp: np.ufunc
+log_sigmoid_vjp: np.ufunc
 cross_entropy: np.ufunc
 cross_entropy_gradient: np.ufunc
 
