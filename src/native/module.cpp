@@ -7,7 +7,9 @@
 
 #include <cstdlib>
 #include <string>
+#include <utility>
 
+#include "calls.hpp"
 #include "kernels.hpp"
 #include "parallel.hpp"
 
@@ -93,12 +95,15 @@ PyObject* make_ufunc(int kernel) {
     for (char c : outputs) n_out += c == '(';
     const char own[2] = {NPY_FLOAT, NPY_DOUBLE};
     for (int loop = 0; loop < 2; ++loop) {
-        r.loops[loop] = loop == 0 ? active->float32[kernel] : active->float64[kernel];
-        r.data[loop] = nullptr;
+        r.loops[loop] = softmax::interruptible_loop;
+        r.data[loop] = reinterpret_cast<void*>(loop == 0 ? active->float32[kernel] : active->float64[kernel]);
         for (int i = 0; i < operands; ++i) r.types[loop * operands + i] = type_number(declared.types[i], own[loop]);
     }
-    return PyUFunc_FromFuncAndDataAndSignature(r.loops, r.data, r.types, 2, operands - n_out, n_out, PyUFunc_None,
-                                               declared.name, nullptr, 0, declared.signature);
+    PyObject* ufunc = PyUFunc_FromFuncAndDataAndSignature(r.loops, r.data, r.types, 2, operands - n_out, n_out,
+                                                          PyUFunc_None, declared.name, nullptr, 0, declared.signature);
+    if (ufunc == nullptr) return nullptr;
+    softmax::numpy_call = std::exchange(reinterpret_cast<PyUFuncObject*>(ufunc)->vectorcall, softmax::interruptible_call);
+    return ufunc;
 }
 
 PyObject* isa(PyObject*, PyObject*) { return PyUnicode_FromString(active->isa); }
@@ -152,7 +157,7 @@ PyMODINIT_FUNC PyInit__native() {
     import_array();
     import_umath();
     active = choose();
-    if (active == nullptr) return nullptr;
+    if (active == nullptr || !softmax::watch_signals()) return nullptr;
     PyObject* module = PyModule_Create(&definition);
     if (module == nullptr) return nullptr;
     for (int kernel = 0; kernel < kernel_count; ++kernel) {
