@@ -102,7 +102,11 @@ inline void interruptible_loop(char** args, const npy_intp* dimensions, const np
     constexpr npy_intp long_work = 1 << 15;  // entries
     if (Call::interrupted_loops()) return;
     PyThreadState* const released = dimensions[0] * dimensions[1] < long_work ? nullptr : release_gil();
-    reinterpret_cast<Loop>(kernel)(args, dimensions, steps, nullptr);
+    try {
+        reinterpret_cast<Loop>(kernel)(args, dimensions, steps, nullptr);
+    } catch (const Interrupted&) {
+        // the call has its exception
+    }
     if (released != nullptr) PyEval_RestoreThread(released);
 }
 

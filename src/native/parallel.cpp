@@ -17,6 +17,7 @@
 #include <mutex>
 #include <new>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -90,16 +91,24 @@ struct Job {
             if (asks && ask()) break;
             const std::ptrdiff_t i = next.fetch_add(1, std::memory_order_relaxed);
             if (i >= count) break;
-            body(context, i);
+            try {
+                body(context, i);
+            } catch (const Interrupted&) {
+                break;  // a piece of pieces; `stop` is set
+            }
             ++done;
         }
         outermost = outer;
         return done;
     }
+    // A signal's handler may make a call of its own meanwhile, which does not end with this one or end this one.
     bool ask() {
-        if (interrupted == nullptr || !interrupted()) return false;
-        stop.store(true, std::memory_order_relaxed);
-        return true;
+        if (interrupted == nullptr) return false;
+        std::atomic<bool>* const outer = std::exchange(outermost, nullptr);
+        const bool ends = interrupted();
+        outermost = outer;
+        if (ends) stop.store(true, std::memory_order_relaxed);
+        return ends;
     }
 };
 
@@ -231,19 +240,16 @@ int num_threads() { return thread_limit.load(std::memory_order_relaxed); }
 
 void set_num_threads(int threads) { thread_limit.store(threads < 1 ? 1 : threads, std::memory_order_relaxed); }
 
-bool parallel_for(std::ptrdiff_t count, int threads, void (*body)(void*, std::ptrdiff_t), void* context,
+void parallel_for(std::ptrdiff_t count, int threads, void (*body)(void*, std::ptrdiff_t), void* context,
                   std::ptrdiff_t bytes) {
-    if (count == 1) {
-        body(context, 0);
-        return true;
-    }
+    if (count == 1) return body(context, 0);
     Job job{count, body, context, int(std::min<std::ptrdiff_t>(count, threads)) - 1};
     if (job.places < 1) {
         job.work(true);
     } else {
         pool->run(job, bytes >= worth_waking);
     }
-    return !job.stop.load(std::memory_order_relaxed);
+    if (job.stop.load(std::memory_order_relaxed)) throw Interrupted();
 }
 
 }  // namespace softmax

@@ -12,12 +12,13 @@ int num_threads();
 void set_num_threads(int threads);
 
 // Calls body(context, i) for every i in [0, count), on up to `threads` threads, in any order. The division into pieces is
-// the caller's and must not depend on the number of threads. `body` must not throw.
+// the caller's and must not depend on the number of threads. `body` must throw nothing but what this throws.
 //
 // `bytes` says how large the work is: for a small one no thread is woken, but one that is still awake may join.
 //
-// False: the call was interrupted and pieces are missing. Whatever is computed from them is thrown away.
-bool parallel_for(std::ptrdiff_t count, int threads, void (*body)(void*, std::ptrdiff_t), void* context,
+// Interrupted: the whole call is to end, and pieces are missing. No thread is at any of them any more.
+struct Interrupted {};
+void parallel_for(std::ptrdiff_t count, int threads, void (*body)(void*, std::ptrdiff_t), void* context,
                   std::ptrdiff_t bytes = PTRDIFF_MAX);
 
 // What a thread that has called `parallel_for` asks between pieces: should its call end now? It is asked again and again,
