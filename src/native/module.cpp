@@ -102,7 +102,8 @@ PyObject* make_ufunc(int kernel) {
     PyObject* ufunc = PyUFunc_FromFuncAndDataAndSignature(r.loops, r.data, r.types, 2, operands - n_out, n_out,
                                                           PyUFunc_None, declared.name, nullptr, 0, declared.signature);
     if (ufunc == nullptr) return nullptr;
-    softmax::numpy_call = std::exchange(reinterpret_cast<PyUFuncObject*>(ufunc)->vectorcall, softmax::interruptible_call);
+    softmax::numpy_call =
+        std::exchange(reinterpret_cast<PyUFuncObject*>(ufunc)->vectorcall, softmax::interruptible_call);
     return ufunc;
 }
 

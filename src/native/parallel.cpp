@@ -119,25 +119,31 @@ public:
             job.work(true);
             return;
         }
-        publish(job, wakes);
         const auto start = Clock::now();
+        const bool in_succession = start.time_since_epoch() - ended.load(std::memory_order_relaxed) < linger / 2;
+        publish(job, wakes || in_succession);
         const std::ptrdiff_t mine = job.work(true);
         const auto worked = Clock::now();
         wait(job);
+        const auto end = Clock::now();
+        ended.store(end.time_since_epoch(), std::memory_order_relaxed);
         const auto alone = (worked - start) * (job.count - mine) / std::max<std::ptrdiff_t>(mine, 1);
-        judge(Clock::now() - worked > alone + patience);
+        judge(end - worked > alone + patience);
     }
 
 private:
     std::mutex mutex;
     std::condition_variable wake, done;
-    std::vector<Job*> jobs;     // that workers may join
-    std::atomic<int> open{0};   // jobs.size(), to look at without the mutex
-    std::atomic<int> rest{0};   // calls for which nobody is asked to help
-    std::atomic<int> tired{0};  // how many those were, the last time
+    std::vector<Job*> jobs;                                 // that workers may join
+    std::atomic<int> open{0};                               // jobs.size(), to look at without the mutex
+    std::atomic<Clock::duration> ended{Clock::duration{}};  // when the last job did
+    std::atomic<int> rest{0};                               // calls for which nobody is asked to help
+    std::atomic<int> tired{0};                              // how many those were, the last time
     int workers = 0, asleep = 0;
 
-    bool resting() { return rest.load(std::memory_order_relaxed) > 0 && rest.fetch_sub(1, std::memory_order_relaxed) > 0; }
+    bool resting() {
+        return rest.load(std::memory_order_relaxed) > 0 && rest.fetch_sub(1, std::memory_order_relaxed) > 0;
+    }
 
     // What the helpers did would have taken the caller less time than it waited for them: worse than no help.
     void judge(bool harmed) {
@@ -202,7 +208,7 @@ private:
             if (processor() == job.home) leave_processor(job.home);
             job.work(false);
             lock.lock();
-            remove(job);  // nothing is left to take
+            remove(job);                                         // nothing is left to take
             job.active.fetch_sub(1, std::memory_order_release);  // the last that is seen of it
             done.notify_all();
         }

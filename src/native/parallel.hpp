@@ -14,7 +14,8 @@ void set_num_threads(int threads);
 // Calls body(context, i) for every i in [0, count), on up to `threads` threads, in any order. The division into pieces is
 // the caller's and must not depend on the number of threads. `body` must throw nothing but what this throws.
 //
-// `bytes` says how large the work is: for a small one no thread is woken, but one that is still awake may join.
+// `bytes` says how large the work is: for a small one no thread is woken, unless it follows another at once, but one that
+// is still awake may join.
 //
 // Interrupted: the whole call is to end, and pieces are missing. No thread is at any of them any more.
 struct Interrupted {};
