@@ -7,7 +7,9 @@
 
 #include <cstdlib>
 #include <string>
+#include <utility>
 
+#include "calls.hpp"
 #include "kernels.hpp"
 #include "parallel.hpp"
 
@@ -97,12 +99,16 @@ PyObject* make_ufunc(int kernel) {
     const softmax::Loop functions[types] = {active->float16[kernel], active->bfloat16[kernel], active->float32[kernel],
                                             active->float64[kernel]};
     for (int type = 0; type < types; ++type) {
-        r.loops[type] = functions[type];
-        r.data[type] = nullptr;
+        r.loops[type] = softmax::interruptible_loop;
+        r.data[type] = reinterpret_cast<void*>(functions[type]);
         for (int i = 0; i < operands; ++i) r.operands[type * operands + i] = type_number(declared.types[i], own[type]);
     }
-    return PyUFunc_FromFuncAndDataAndSignature(r.loops, r.data, r.operands, types, operands - n_out, n_out, PyUFunc_None,
-                                               declared.name, nullptr, 0, declared.signature);
+    PyObject* ufunc = PyUFunc_FromFuncAndDataAndSignature(r.loops, r.data, r.operands, types, operands - n_out, n_out,
+                                                          PyUFunc_None, declared.name, nullptr, 0, declared.signature);
+    if (ufunc == nullptr) return nullptr;
+    softmax::numpy_call =
+        std::exchange(reinterpret_cast<PyUFuncObject*>(ufunc)->vectorcall, softmax::interruptible_call);
+    return ufunc;
 }
 
 // The common call without what a gufunc costs: a contiguous array of a type that has a loop, one axis, one temperature.
@@ -149,16 +155,24 @@ PyObject* quick(softmax::Kernel kernel, PyObject* const* args, Py_ssize_t count)
     const npy_intp calls = last ? (outer > 0) : outer, rows = last ? outer : inner;
     const npy_intp dimensions[] = {rows, n}, row = last ? n * size : size, step = inner * size;
     const npy_intp steps[] = {row, 0, row, step, step};
-    NPY_BEGIN_THREADS_DEF;
-    NPY_BEGIN_THREADS_THRESHOLDED(rows * n);
-    for (npy_intp i = 0; i < calls && rows > 0; ++i) {
-        char* operands[] = {PyArray_BYTES(x) + i * inner * n * size, reinterpret_cast<char*>(&temperature),
-                            PyArray_BYTES(reinterpret_cast<PyArrayObject*>(result)) + i * inner * n * size};
-        loop(operands, dimensions, steps, nullptr);
-    }
-    NPY_END_THREADS;
-    if (PyErr_Occurred()) Py_CLEAR(result);  // interrupted
-    return result;
+    const auto run = [&] {
+        NPY_BEGIN_THREADS_DEF;
+        NPY_BEGIN_THREADS_THRESHOLDED(rows * n);
+        try {
+            for (npy_intp i = 0; i < calls && rows > 0 && !softmax::Call::interrupted_loops(); ++i) {
+                char* operands[] = {PyArray_BYTES(x) + i * inner * n * size, reinterpret_cast<char*>(&temperature),
+                                    PyArray_BYTES(reinterpret_cast<PyArrayObject*>(result)) + i * inner * n * size};
+                loop(operands, dimensions, steps, nullptr);
+            }
+        } catch (const softmax::Interrupted&) {
+            // the call has its exception
+        }
+        NPY_END_THREADS;
+        return result;
+    };
+    if (!softmax::on_main_thread()) return run();
+    softmax::Call call;
+    return call.end(run());
 }
 
 PyObject* quick_softmax(PyObject*, PyObject* const* args, Py_ssize_t count) {
@@ -223,7 +237,7 @@ PyMODINIT_FUNC PyInit__native() {
     import_array();
     import_umath();
     active = choose();
-    if (active == nullptr) return nullptr;
+    if (active == nullptr || !softmax::watch_signals()) return nullptr;
     PyObject* module = PyModule_Create(&definition);
     if (module == nullptr) return nullptr;
     for (int kernel = 0; kernel < kernel_count; ++kernel) {

@@ -27,7 +27,7 @@ void for_blocks(ptrdiff_t n, int threads, const Body& body) {
                      const ptrdiff_t first = block * block_length, left = c.n - first;
                      c.body(first, left < block_length ? left : block_length, block);
                  },
-                 &context);
+                 &context, n * ptrdiff_t(sizeof(float)));
 }
 
 // Rows of up to so many entries are worked on in a buffer where they are not contiguous floats already; longer ones by
@@ -222,7 +222,7 @@ void for_rows(ptrdiff_t rows, ptrdiff_t k, const Body& body) {
                      const ptrdiff_t first = index * c.chunk, left = c.rows - first;
                      for (ptrdiff_t row = first; row < first + (left < c.chunk ? left : c.chunk); ++row) c.body(row, 1);
                  },
-                 &context);
+                 &context, rows * k * ptrdiff_t(sizeof(float)));
 }
 
 }  // namespace softmax::SOFTMAX_ISA
