@@ -63,8 +63,11 @@ struct Scaling {
         top = among_others;
         top_value = splat<S>(T(multiply(factor, exact_top).high));
     }
-    Scaling(const Pair<V>& factor, const Pair<V>& exact_top, const V& top)
-        : high(factor.high), low(factor.low), top(top), top_value(multiply(factor, exact_top).high) {}
+    // One row a lane: a `top` that no exponential equals where it needs no value of its own.
+    Scaling(const Pair<V>& factor, const Pair<V>& exact_top, const V& among_others)
+        : high(factor.high), low(factor.low), top_value(multiply(factor, exact_top).high) {
+        top = top_value >= splat<S>(T(0.5)) ? among_others : splat<S>(T(-1));
+    }
 
     Scaling times_power(T power) const {  // for exponentials that are `power` times smaller relative to the row
         Scaling down = *this;
