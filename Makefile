@@ -24,6 +24,9 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find src -not
 # thread each, 198 s with two. SciPy's switch lets scikit-learn's checks of array libraries run.
 PYTEST := SCIPY_ARRAY_API=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
+# OpenBLAS is to choose its kernels itself, whatever the shell has pinned.
+BENCH := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python
+
 .PHONY: help demo test lint format docs-check sanitize bench dist clean
 
 help: ## list the targets
@@ -59,8 +62,9 @@ sanitize: $(VENV)/.extra-test build/sanitize/.installed ## run the tests under A
 	SOFTMAX_TEST_VOLUME=0.1 $(PYTEST) --capture=sys -n $(JOBS) $(ARGS); \
 	status=$$?; cat build/sanitize/report.* 2> /dev/null && exit 1; exit $$status
 
-bench: $(VENV)/.extra-bench ## compare speed and accuracy with SciPy, PyTorch, ONNX Runtime and JAX
-	$(BIN)/python benchmarks/bench_softmax.py $(ARGS)
+bench: $(VENV)/.extra-bench ## measure speed, accuracy and memory beside the peers, and the goals; with ARGS, bench_softmax.py alone
+	@for part in $(if $(ARGS),,import memory neighbour accuracy); do $(BENCH) benchmarks/bench_$$part.py || exit 1; done
+	$(BENCH) benchmarks/bench_softmax.py $(ARGS)
 
 dist: build/.wheel ## build the sdist and the wheel into dist/ and check what they hold
 	rm -rf dist
