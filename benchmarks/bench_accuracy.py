@@ -2,9 +2,9 @@
 
     python benchmarks/bench_accuracy.py [--peers scipy,torch]
 
-Prints the table of docs/numerics.md. The exact answers come from `softmax.reference` in float64, whose own error is below
-a millionth of a float32 ULP. The unit is that of the exact value (below the normal range: one subnormal step), for
-logsumexp that of max(|m|, |log s|, |result|). Nothing is timed.
+Prints the table of docs/numerics.md. The exact answers come from `softmax.reference` in float64, whose own error is
+below a millionth of a float32 ULP. The unit is that of the exact value, one subnormal step below the normal range; for
+logsumexp, that of max(|m|, |log s|, |result|). Nothing is timed.
 """
 
 from __future__ import annotations

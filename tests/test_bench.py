@@ -361,10 +361,10 @@ def test_import_benchmark(tmp_path, capsys, monkeypatch):
     assert json.loads((tmp_path / "import.json").read_text())["packages"]["softmax"]["installed"] > 0
 
 
-@pytest.mark.parametrize(("out", "least", "most"), [(False, 7.8e6, 9e6), (True, 0, 1e6)])
+@pytest.mark.parametrize(("out", "least", "most"), [(False, 39e6, 41e6), (True, 0, 1e6)])
 def test_memory_of_a_call_is_that_of_its_new_result(out, least, most):
     with harness.Worker(peers.Exponentials, threads=1) as worker:
-        worker.ask("prepare", Case("softmax", (2, 1_000_000), out=out))
+        worker.ask("prepare", Case("softmax", (2, 5_000_000), out=out))
         faults, held = worker.ask("memory")
     assert least <= held <= most
     assert (faults > 0) >= (not out)
