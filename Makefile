@@ -24,6 +24,9 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find src -not
 # thread each, 198 s with two. SciPy's switch lets scikit-learn's checks of array libraries run.
 PYTEST := SCIPY_ARRAY_API=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
+# OpenBLAS is to choose its kernels itself, whatever the shell has pinned.
+BENCH := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python
+
 .PHONY: help demo test peers lint format docs-check sanitize tsan bench dist clean
 
 help: ## list the targets
@@ -72,8 +75,9 @@ tsan: $(VENV)/.extra-test build/tsan/.installed ## run the tests of threads unde
 	$(PYTEST) --capture=sys -n $(JOBS) tests/test_threads.py tests/test_determinism.py -k "thread or fork or call" $(ARGS); \
 	status=$$?; cat build/tsan/report.* 2> /dev/null && exit 1; exit $$status
 
-bench: $(VENV)/.extra-bench ## compare speed and accuracy with SciPy, PyTorch, ONNX Runtime and JAX
-	$(BIN)/python benchmarks/bench_softmax.py $(ARGS)
+bench: $(VENV)/.extra-bench ## measure speed, accuracy and memory beside the peers, and the goals; with ARGS, bench_softmax.py alone
+	@for part in $(if $(ARGS),,import memory neighbour accuracy); do $(BENCH) benchmarks/bench_$$part.py || exit 1; done
+	$(BENCH) benchmarks/bench_softmax.py $(ARGS)
 
 dist: build/.wheel ## build the sdist and the wheel into dist/ and check what they hold
 	rm -rf dist

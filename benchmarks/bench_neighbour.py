@@ -1,102 +1,93 @@
-"""What a neighbour whose threads spin costs: softmax in turn with an ONNX Runtime session, in one process.
+"""softmax in the same process as an ONNX Runtime session, called in turn with it.
 
-    python benchmarks/bench_neighbour.py [--rounds N] [--shapes 1000x1000,64x32000]
+    python benchmarks/bench_neighbour.py [--shape 1000x1000] [--rounds N]
 
-After a call ONNX Runtime's threads spin for some 50 ms, on the processors that our workers need. A pool that waits for
-every one of its threads then takes tens of times as long as a single thread; ours should never take over 1.5 times as
-long. `alone`, `one thread` and `beside` are processes of their own, asked in turn; microseconds, medians.
+ONNX Runtime's threads keep spinning for a while after a call, on the processors that ours then wants. A round starts
+three processes: ours alone on one processor, ours alone on all, and ours on all after each call of the session. The
+ratio is that of the last to the first.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
 
+import cases
 import numpy as np
-from harness import machine, processors
+from bench_softmax import shapes
+from cases import ONE_SHAPE, Case
+from harness import check, environment, machine, processors
+from peers import OURS, OnnxRuntime
 from report import grid, number, save_json
+from worker import use_processors
 
 RESULTS = Path(__file__).with_name("results")
-SHAPES = "1000x1000,64x32000,100x1000"
-SETTINGS = {  # threads of ours, and whether the neighbour is there; None: all
-    "alone": (None, False),
-    "one thread": (1, False),
-    "beside": (None, True),
-    "one thread beside": (1, True),
-}
-CALLS = 60
+SECONDS = 0.5  # that a process takes
 
 
-def session(shape: tuple[int, int]) -> object:
-    """ONNX Runtime's softmax, with its own choice of threads, which spin."""
-    import onnx
-    import onnxruntime
-
-    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in "xy")
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Softmax", ["x"], ["y"])], "softmax", [x], [y])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-
-
-def times(shape: tuple[int, int], neighbour: bool) -> list[float]:
-    """Microseconds of each of our calls, every one after a call of the neighbour."""
-    from softmax import softmax
-
-    x = np.random.default_rng(0).normal(0, 10, shape).astype(np.float32)
-    out = np.empty_like(x)
-    model = session(shape) if neighbour else None
-    taken = []
-    for _ in range(CALLS):
-        if model is not None:
-            theirs = model.run(["y"], {"x": x})[0]  # type: ignore[attr-defined]
-        start = perf_counter()
-        softmax(x, out=out)
-        taken.append(1e6 * (perf_counter() - start))
-    if model is not None:
-        np.testing.assert_allclose(out, theirs, rtol=1e-4)
-    return taken
+def median_time(case: Case, threads: int, neighbour: bool) -> float:
+    """Seconds of one of our calls, the answer checked; the session's call before each is not in it."""
+    arrays = cases.inputs(case)
+    before: Callable[[], object] = OnnxRuntime(threads).softmax(case, **arrays) if neighbour else lambda: None
+    call = OURS(threads).softmax(case, **arrays)
+    check(cases.select(case, (np.asarray(call()),)), cases.expected(case), case.dtype)
+    times: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while len(times) < 5 or time.perf_counter() < end:
+        before()
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
 
 
-def in_a_process(setting: str, shape: tuple[int, int]) -> list[float]:
-    threads, neighbour = SETTINGS[setting]
-    limit = {} if threads is None else {"SOFTMAX_NUM_THREADS": str(threads)}
-    command = [sys.executable, __file__, "--worker", json.dumps([shape, neighbour])]
-    done = subprocess.run(command, env=os.environ | limit, stdout=subprocess.PIPE, check=True)
-    taken: list[float] = json.loads(done.stdout)
-    return taken
+def in_a_process(case: Case, threads: int, neighbour: bool) -> float:
+    command = [sys.executable, __file__, "--shape", case.shape_name, "--child", json.dumps([threads, neighbour])]
+    return float(subprocess.check_output(command, env=environment(threads), text=True))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--shapes", default=SHAPES)
-    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.worker:
-        print(json.dumps(times(*options.worker)))
-        return
-    readings: dict[str, dict[str, list[float]]] = {}
-    rows = []
-    for text in options.shapes.split(","):
-        shape = tuple(map(int, text.split("x")))
-        readings[text] = {setting: [] for setting in SETTINGS}
-        for _ in range(options.rounds):
-            for setting, taken in readings[text].items():
-                taken += in_a_process(setting, shape)
-        medians = {setting: statistics.median(taken) for setting, taken in readings[text].items()}
-        ninths = statistics.quantiles(readings[text]["beside"], n=10)
-        ratio = medians["beside"] / medians["one thread"]
-        rows.append([text, *(number(median) for median in medians.values()), number(ratio), number(ninths[-1])])
-    print(grid([["shape", *SETTINGS, "beside / one thread", "beside, 90 %"], *rows]))
-    save_json(machine(processors()) | {"microseconds": readings}, RESULTS / "neighbour.json")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", type=shapes, default=ONE_SHAPE, help="of the logits (default: 1000x1000)")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each is started (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to (default: %(default)s)")
+    parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
+    chosen = parser.parse_args(argv)
+    case = Case("softmax", chosen.shape[0], out=True)
+    if chosen.child:
+        threads, neighbour = chosen.child
+        use_processors(threads)
+        print(median_time(case, threads, neighbour))
+        return 0
+    if not OnnxRuntime.installed():
+        print("Not installed: ONNX Runtime")
+        return 0
+    ways = {
+        "alone, 1 thread": (1, False),
+        f"alone, {processors()} threads": (processors(), False),
+        f"beside onnxruntime, {processors()} threads": (processors(), True),
+    }
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(chosen.rounds):
+        for way, (threads, neighbour) in ways.items():
+            times[way].append(in_a_process(case, threads, neighbour))
+    one, _, beside = times.values()
+    ratio = statistics.median(theirs / ours for theirs, ours in zip(beside, one, strict=True))
+    rows = [["softmax float32 out=", f"{case.shape_name} µs"]]
+    rows += [[way, number(1e6 * statistics.median(values))] for way, values in times.items()]
+    print(f"{grid(rows)}\nBeside onnxruntime, it takes {number(ratio)} times as long as one thread alone.")
+    data = machine(processors()) | {"shape": case.shape, "times": times, "ratio": ratio}
+    save_json(data, chosen.results / "neighbour.json")
+    print(f"Written: {chosen.results / 'neighbour.json'}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
