@@ -11,6 +11,8 @@
     KERNEL(softmax_where, "(n),(),(n)->(n)", "Td?T")        \
     KERNEL(log_softmax, "(n),()->(n)", "TdT")               \
     KERNEL(log_softmax_where, "(n),(),(n)->(n)", "Td?T")    \
+    KERNEL(entmax, "(n),()->(n)", "TdT")                    \
+    KERNEL(entmax_where, "(n),(),(n)->(n)", "Td?T")         \
     KERNEL(logsumexp, "(n)->()", "TT")                      \
     KERNEL(logsumexp_where, "(n),(n)->()", "T?T")           \
     KERNEL(partition, "(n)->(),()", "TTd")                  \

@@ -11,6 +11,7 @@ from .functions import log_softmax, logsumexp, sigmoid, softmax
 from .gradients import value_and_grad
 from .losses import cross_entropy
 from .partition import Partition
+from .sparse import entmax, sparsemax
 
 if typing.TYPE_CHECKING:
     from . import learn as learn
@@ -20,6 +21,7 @@ __all__ = [
     "Partition",
     "cross_entropy",
     "decisions",
+    "entmax",
     "explain",
     "log_softmax",
     "logsumexp",
@@ -27,6 +29,7 @@ __all__ = [
     "reference",
     "sigmoid",
     "softmax",
+    "sparsemax",
     "value_and_grad",
 ]
 

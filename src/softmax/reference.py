@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["cross_entropy", "cross_entropy_gradient", "log_softmax", "logsumexp", "softmax"]
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_gradient",
+    "entmax",
+    "log_softmax",
+    "logsumexp",
+    "softmax",
+    "sparsemax",
+]
 
 Axis = int | tuple[int, ...] | None
 
@@ -83,6 +91,52 @@ def logsumexp(x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None, 
     log_total = _log_total(_scores(x, axis, 1.0, None), axis)
     result = np.where(np.isfinite(top), top + log_total, top)
     return np.asarray(result if keepdims else result.squeeze(axis=axis))
+
+
+def sparsemax(x: ArrayLike, axis: int = -1, *, where: ArrayLike | None = None) -> NDArray[Any]:
+    """maximum(x - threshold, 0), which sums to 1 along `axis`; 0 everywhere in a slice with nothing left.
+
+    The threshold is the largest (sum of the k largest entries - 1) / k over all k.
+
+    >>> sparsemax([0.75, 0.5, -1.5]).tolist()
+    [0.625, 0.375, 0.0]
+    """
+    scores = np.moveaxis(_scores(x, axis, 1.0, where), axis, -1)
+    total = (-np.sort(-scores, axis=-1)).cumsum(axis=-1)
+    threshold = ((total - 1) / np.arange(1, scores.shape[-1] + 1)).max(axis=-1, keepdims=True, initial=-np.inf)
+    probs = np.where(scores == -np.inf, 0, np.maximum(scores - threshold, 0))
+    return np.asarray(np.moveaxis(probs, -1, axis))
+
+
+def entmax(x: ArrayLike, alpha: ArrayLike = 1.5, axis: Axis = -1, *, where: ArrayLike | None = None) -> NDArray[Any]:
+    """maximum((alpha - 1) * x - threshold, 0) ** (1 / (alpha - 1)), which sums to 1 along `axis`.
+
+    With b = alpha - 1, the largest probability, top, determines all others, and is found by bisection:
+
+        p / top = maximum(1 - b * (max(x) - x) / top**b, 0) ** (1 / b)
+
+    For alpha > 2, what is closer to the threshold than rounding has only a part of its digits.
+
+    >>> entmax([1.0, 0.0, -1.5]).round(8).tolist()
+    [0.83071891, 0.16928109, 0.0]
+    """
+    scores = _scores(x, axis, 1.0, where)
+    b = np.asarray(alpha, scores.dtype) - 1
+
+    def relative(top: NDArray[Any]) -> NDArray[Any]:
+        distance = np.where(scores == 0, 0, b * scores / top**b)
+        power = np.where(distance > -1, np.exp(np.log1p(distance) / b), 0)
+        return np.where(np.isnan(scores), np.nan, np.where(scores == 0, 1, np.where(b == 0, np.exp(scores), power)))
+
+    with np.errstate(all="ignore"):
+        low = np.zeros_like((scores + b).sum(axis=axis, keepdims=True))
+        high = low + 1
+        while ((low < (top := (low + high) / 2)) & (top < high)).any():
+            enough = top * relative(top).sum(axis=axis, keepdims=True) >= 1
+            low, high = np.where(enough, low, top), np.where(enough, top, high)
+        probs = relative(top)
+        total = probs.sum(axis=axis, keepdims=True)
+        return np.asarray(probs / np.where(total == 0, 1, total))
 
 
 def cross_entropy(logits: ArrayLike, targets: ArrayLike) -> NDArray[Any]:
