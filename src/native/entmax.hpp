@@ -218,27 +218,32 @@ SOFTMAX_INLINE Pair<V> weight(const V& x, const V& maximum, const Pair<V>& s) {
     return {inside ? sum.high : V{}, inside ? sum.low : V{}};
 }
 
-// F and its derivative times b, for the last step.
+// F as sum and compensation, and its derivative times b, for the last step.
 template <class V>
 struct FineSums {
     Pair<V> value = {V{}, V{}};
     V slope = V{};
 
+    SOFTMAX_INLINE void add(const Pair<V>& term) {
+        const Pair<V> sum = two_sum(value.high, term.high);
+        value = {sum.high, value.low + (sum.low + term.low)};
+    }
+
     template <class Power>
     SOFTMAX_INLINE void add(const V& x, const V& maximum, const V& s) {
         const Pair<V> w = weight<Power>(x, maximum, Pair<V>{s, V{}});
-        value = softmax::SOFTMAX_ISA::add(value, Power::value(w));
+        add(Power::value(w));
         slope = slope + Power::slope(w.high);
     }
     FineSums& operator+=(const FineSums& other) {
-        value = softmax::SOFTMAX_ISA::add(value, other.value);
+        add(other.value);
         slope = slope + other.slope;
         return *this;
     }
     // s with what the step from it adds.
     template <class Power>
     SOFTMAX_INLINE Pair<V> refined(const V& s) const {
-        const V residual = softmax::SOFTMAX_ISA::add(value, V(V{} - 1.0)).high;
+        const V residual = (value.high - 1.0) + value.low;
         return two_sum(s, V(-residual * Power::b / slope));
     }
 };
@@ -248,9 +253,9 @@ inline FineSums<double> across(const FineSums<Wide::V>& sums) {
     double high[Wide::lanes], low[Wide::lanes];
     store(high, sums.value.high);
     store(low, sums.value.low);
-    DD value = {high[0], low[0]};
-    for (int lane = 1; lane < Wide::lanes; ++lane) value = add(value, DD{high[lane], low[lane]});
-    return {value, total(sums.slope)};
+    FineSums<double> result = {{0, 0}, total(sums.slope)};
+    for (int lane = 0; lane < Wide::lanes; ++lane) result.add(DD{high[lane], low[lane]});
+    return result;
 }
 
 // Of one row, with another entry in each lane.
@@ -330,16 +335,16 @@ void entmax_below_two(const Row<T>& row, double maximum, double b, const OutRow<
     Entries<T> entries(row, threads);
     double sum = 1;
     const double s = fall(entries, maximum, b, [&](double at) {
-        const auto sums = entries.template sum<Sums<double>>([&](const double* x, ptrdiff_t n) {
-            Sums<double> f;
+        const auto sums = entries.template sum<FineSums<double>>([&](const double* x, ptrdiff_t n) {
+            FineSums<double> f;
             for (ptrdiff_t i = 0; i < n; ++i) {
                 const double z = b * (x[i] - maximum), w = z + at, r = relative(z, w, b);
-                f.value += r;
+                f.add(DD{r, 0});
                 f.slope += r > 0 ? r / w : 0;
             }
             return f;
         });
-        sum = sums.value;
+        sum = sums.value.high + sums.value.low;
         return at + (std::pow(sum, -b) / at - 1) * sum / sums.slope;
     });
     write_row(row, below<T>(maximum - s / b), [&](const double* x, double* p, int n) {
@@ -421,16 +426,16 @@ void entmax_above_two(const Row<T>& row, double maximum, double b, const OutRow<
     while (next < v * falling) {
         v = next;
         lowest = std::pow(v, b);
-        const Sums<double> f = entries.template sum<Sums<double>>([&](const double* x, ptrdiff_t n) {
-            Sums<double> part;
+        const auto f = entries.template sum<FineSums<double>>([&](const double* x, ptrdiff_t n) {
+            FineSums<double> part;
             for (ptrdiff_t i = 0; i < n; ++i) {
                 const double p = probability(x[i]);
-                part.value += p;
+                part.add(DD{p, 0});
                 if (x[i] >= minimum) part.slope += x[i] == minimum ? 1 : p * (lowest / v) / (lowest + b * (x[i] - minimum));
             }
             return part;
         });
-        next = v + (1 - f.value) / f.slope;
+        next = v + ((1 - f.value.high) - f.value.low) / f.slope;
     }
     write_row(row, T(minimum), [&](const double* x, double* p, int n) { std::transform(x, x + n, p, probability); }, out,
               threads);
@@ -471,12 +476,13 @@ void entmax_columns(const Wide::V* column, const Wide::V& maximum, const EntmaxR
     FineSums<V> fine;
     for (ptrdiff_t j = 0; j < n; ++j) fine.template add<Power>(column[j], maximum, s);
     const Pair<V> at = fine.template refined<Power>(s);
-    for (ptrdiff_t j = 0; j < n; ++j) {
-        double p[Wide::lanes];
-        store(p, Power::value(weight<Power>(column[j], maximum, at)).high);
-        for (int lane = 0; lane < Wide::lanes; ++lane) {
-            if (lanes >> lane & 1) *rows[lane].out.at(j) = T(p[lane]);
-        }
+    double p[lanes_limit][Wide::lanes];
+    for (ptrdiff_t j = 0; j < n; ++j) store(p[j], Power::value(weight<Power>(column[j], maximum, at)).high);
+    for (int lane = 0; lane < Wide::lanes; ++lane) {
+        if (!(lanes >> lane & 1)) continue;
+        T buffer[lanes_limit], *out = rows[lane].out.block(0, buffer);
+        for (ptrdiff_t j = 0; j < n; ++j) out[j] = T(p[j][lane]);
+        rows[lane].out.put(0, n, out);
     }
 }
 
@@ -485,10 +491,14 @@ void entmax_lanes(const EntmaxRow<T>* rows, int count) {
     if (count == 0) return;
     const ptrdiff_t n = rows->x.n;
     Wide::V column[lanes_limit], maximum = splat<Wide>(double(-INFINITY)), odd = Wide::V{};
+    double entries[lanes_limit][Wide::lanes];
+    for (int lane = 0; lane < Wide::lanes; ++lane) {  // idle lanes repeat the first
+        T buffer[lanes_limit];
+        const T* x = rows[lane < count ? lane : 0].x.block(0, n, buffer);
+        for (ptrdiff_t j = 0; j < n; ++j) entries[j][lane] = double(x[j]);
+    }
     for (ptrdiff_t j = 0; j < n; ++j) {
-        double entries[Wide::lanes] = {};
-        for (int lane = 0; lane < count; ++lane) entries[lane] = double(rows[lane].x[j]);
-        column[j] = load<Wide>(entries);
+        column[j] = load<Wide>(entries[j]);
         maximum = max(column[j], maximum);
         odd = column[j] == column[j] ? odd : splat<Wide>(1.0);
     }
