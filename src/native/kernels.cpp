@@ -1,6 +1,7 @@
 // Compiled once for each instruction set, with SOFTMAX_ISA set to its name: NumPy's inner loops around the row kernels.
 #include "kernels.hpp"
 
+#include "entmax.hpp"
 #include "packed.hpp"
 #include "partition.hpp"
 #include "sigmoid.hpp"
@@ -35,6 +36,11 @@ OutRow<T> out_of(const Batch<T>& out, ptrdiff_t i) {
     return {out.data + i * out.outer, out.inner, out.storage};
 }
 
+template <class T>
+Batch<T> only(const Batch<T>& batch, ptrdiff_t i) {
+    return {batch.data + i * batch.outer, batch.outer, batch.inner, batch.storage};
+}
+
 // The loops, each named after its kernel. Masked ones differ in the operand behind x (and temperature).
 template <class T>
 struct Loops {
@@ -66,6 +72,39 @@ struct Loops {
     static void log_softmax_where(const Operands& o) {
         const auto mask = o.batch<char>(2, 1);
         family<true>(o, &mask, o.batch<T>(3, 2));
+    }
+
+    // Rows of alpha 1 are softmax, to the bits: alpha is then also the temperature.
+    static void entmax(const Operands& o, const Batch<char>* mask, const Batch<T>& out) {
+        const auto x = o.batch<T>(0, 0);
+        const auto alpha = o.batch<double>(1);
+        if (alpha.outer == 0 && alpha.value(0) == 1) return family<false>(o, mask, out);
+        if (o.few()) return few_entmax(x, alpha, mask, out, o.rows(), o.n());
+        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
+            entmax::entmax_row<S>(row_of(x, mask, i, o.n()), alpha.value(i), out_of(out, i), threads);
+        });
+    }
+    static void few_entmax(const Batch<T>& x, const Batch<double>& alpha, const Batch<char>* mask, const Batch<T>& out,
+                           ptrdiff_t count, ptrdiff_t n) {
+        constexpr ptrdiff_t lanes = entmax::Wide::lanes;
+        for_rows((count + lanes - 1) / lanes, n * lanes, [&](ptrdiff_t tile, int) {
+            entmax::EntmaxRow<T> rows[lanes];
+            int filled = 0;
+            for (ptrdiff_t i = tile * lanes; i < std::min((tile + 1) * lanes, count); ++i) {
+                if (alpha.value(i) == 1) {
+                    const Batch<char> row_mask = mask == nullptr ? Batch<char>() : only(*mask, i);
+                    family_lanes<false>(only(x, i), only(alpha, i), mask == nullptr ? mask : &row_mask, only(out, i), 1, n);
+                } else {
+                    rows[filled++] = {row_of(x, mask, i, n), alpha.value(i), out_of(out, i)};
+                }
+            }
+            entmax::entmax_lanes<S>(rows, filled);
+        });
+    }
+    static void entmax(const Operands& o) { entmax(o, nullptr, o.batch<T>(2, 1)); }
+    static void entmax_where(const Operands& o) {
+        const auto mask = o.batch<char>(2, 1);
+        entmax(o, &mask, o.batch<T>(3, 2));
     }
 
     static void sums(const Operands& o, const Batch<char>* mask, const Batch<T>& out, const Batch<double>* others_out) {

@@ -174,6 +174,19 @@ Summary<T> classify(const Row<T>& x, T maximum, double temperature) {
 template <class T>
 constexpr Summary<T> not_a_number = {Kind::not_a_number, T(NAN), T(0), 0};
 
+// For what makes no sum that would say so.
+template <class S, class T>
+bool holds_nan(const Row<T>& x, T maximum, int threads) {
+    PerBlock<char> found(x.n);
+    for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
+        T buffer[block_length];
+        found[block] = any_above<S>(x.block(first, count, buffer), count, maximum);
+    });
+    bool any = false;
+    for (ptrdiff_t block = 0; block < found.blocks; ++block) any = any || found[block];
+    return any;
+}
+
 template <class S, class T>
 Summary<T> summarize(const Row<T>& x, double temperature, int threads) {
     return classify(x, maximum_of_row<S>(x, threads), temperature);

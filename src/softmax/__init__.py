@@ -12,6 +12,7 @@ from .functions import hardmax, log_softmax, logsumexp, softmax, softmin
 from .gradients import jacobian, value_and_grad, vjp
 from .losses import cross_entropy
 from .partition import Partition
+from .sparse import entmax, sparsemax
 
 if typing.TYPE_CHECKING:
     from . import learn as learn
@@ -21,6 +22,7 @@ __all__ = [
     "Partition",
     "cross_entropy",
     "decisions",
+    "entmax",
     "explain",
     "hardmax",
     "jacobian",
@@ -32,6 +34,7 @@ __all__ = [
     "sigmoid",
     "softmax",
     "softmin",
+    "sparsemax",
     "value_and_grad",
     "vjp",
 ]

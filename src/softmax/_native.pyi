@@ -6,6 +6,8 @@ softmax: np.ufunc
 softmax_where: np.ufunc
 log_softmax: np.ufunc
 log_softmax_where: np.ufunc
+entmax: np.ufunc
+entmax_where: np.ufunc
 logsumexp: np.ufunc
 logsumexp_where: np.ufunc
 logsumexp_signed: np.ufunc
