@@ -204,9 +204,9 @@ def test_axes(function, axis):
     def flat(a):
         return a.transpose(order).reshape(*[x.shape[r] for r in rest], -1)
 
-    assert same_bits(flat(function(x, axis)), function(flat(x), -1))
+    assert same_bits(flat(function(x, axis=axis)), function(flat(x), axis=-1))
     keep = x > -0.5
-    assert same_bits(flat(function(x, axis, where=keep)), function(flat(x), -1, where=flat(keep)))
+    assert same_bits(flat(function(x, axis=axis, where=keep)), function(flat(x), axis=-1, where=flat(keep)))
 
 
 @EVERY_ALPHA

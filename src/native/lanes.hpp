@@ -61,9 +61,14 @@ struct Tile {
             for (ptrdiff_t j = 0; j < n; j += S::lanes) {
                 const int width = int(n - j < S::lanes ? n - j : S::lanes);
                 V square[S::lanes];
-                for (int row = 0; row < rows; ++row) square[row] = load_first<S>(x.entry(first + row, j), width, T(0));
-                for (int row = rows; row < S::lanes; ++row) square[row] = splat<S>(T(0));
-                transpose<S>(square);
+                if (rows == S::lanes) {
+                    for (int row = 0; row < S::lanes; ++row) square[row] = load_first<S>(x.entry(first + row, j), width, T(0));
+                } else {
+                    for (int row = 0; row < S::lanes; ++row) {
+                        square[row] = load_first<S>(x.entry(first + (row < rows ? row : 0), j), width, T(0));
+                    }
+                }
+                transpose<S>(square, width);
                 for (int i = 0; i < S::lanes; ++i) column[j + i] = square[i];
             }
         } else {
@@ -93,9 +98,13 @@ struct Tile {
                 const int width = int(n - j < S::lanes ? n - j : S::lanes);
                 V square[S::lanes];
                 for (int i = 0; i < S::lanes; ++i) square[i] = column[j + i];
-                transpose<S>(square);
-                for (int row = 0; row < S::lanes && row < rows; ++row) {
-                    store_first<S>(out.entry(first + row, j), square[row], width);
+                transpose_back<S>(square, width);
+                if (rows == S::lanes) {
+                    for (int row = 0; row < S::lanes; ++row) store_first<S>(out.entry(first + row, j), square[row], width);
+                } else {
+                    for (int row = 0; row < S::lanes && row < rows; ++row) {
+                        store_first<S>(out.entry(first + row, j), square[row], width);
+                    }
                 }
             }
         } else {

@@ -25,7 +25,7 @@ void read_transposed(const Batch<T>& x, ptrdiff_t first, int count, ptrdiff_t n,
         for (int i = 0; i < S::lanes; ++i) {
             square[i] = i < width ? load_first<S>(x.entry(first, j + i), count, T(0)) : splat<S>(T(0));
         }
-        transpose<S>(square);
+        transpose<S>(square, count);
         for (int i = 0; i < S::lanes && i < count; ++i) store_first<S>(rows + i * n + j, square[i], width);
     }
 }
@@ -38,7 +38,7 @@ void write_transposed(const T* rows, const Batch<T>& out, ptrdiff_t first, int c
         for (int i = 0; i < S::lanes; ++i) {
             square[i] = i < count ? load_first<S>(rows + i * n + j, width, T(0)) : splat<S>(T(0));
         }
-        transpose<S>(square);
+        transpose<S>(square, width);
         for (int i = 0; i < S::lanes && i < width; ++i) store_first<S>(out.entry(first, j + i), square[i], count);
     }
 }

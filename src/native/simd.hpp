@@ -299,16 +299,32 @@ struct Exchange {
 };
 #endif
 
-template <class S, int Half = S::lanes / 2>
-SOFTMAX_INLINE void transpose([[maybe_unused]] typename S::V (&v)[S::lanes]) {
+// Only the first `width` columns of the result are made.
+template <class S, int Half = S::lanes / 2, int First = 0>
+SOFTMAX_INLINE void transpose([[maybe_unused]] typename S::V (&v)[S::lanes], [[maybe_unused]] int width) {
 #if !defined(SOFTMAX_ONE_LANE)
     if constexpr (Half > 0) {
-        for (int i = 0; i < S::lanes; ++i) {
-            if ((i & Half) == 0) {
+        for (int i = First; i < First + Half; ++i) {
+            Exchange<S::lanes, Half>::run(v[i], v[i + Half], std::make_index_sequence<S::lanes>());
+        }
+        transpose<S, Half / 2, First>(v, width);
+        if (First + Half < width) transpose<S, Half / 2, First + Half>(v, width);
+    }
+#endif
+}
+
+// The same of vectors of which only the first `width` hold anything.
+template <class S, int Half = 1>
+SOFTMAX_INLINE void transpose_back([[maybe_unused]] typename S::V (&v)[S::lanes], [[maybe_unused]] int width) {
+#if !defined(SOFTMAX_ONE_LANE)
+    if constexpr (Half < S::lanes) {
+        for (int first = 0; first < S::lanes; first += 2 * Half) {
+            if (first >= width) break;
+            for (int i = first; i < first + Half; ++i) {
                 Exchange<S::lanes, Half>::run(v[i], v[i + Half], std::make_index_sequence<S::lanes>());
             }
         }
-        transpose<S, Half / 2>(v);
+        transpose_back<S, 2 * Half>(v, width);
     }
 #endif
 }
