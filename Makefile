@@ -24,7 +24,7 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find src -not
 # thread each, 198 s with two. SciPy's switch lets scikit-learn's checks of array libraries run.
 PYTEST := SCIPY_ARRAY_API=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help demo test lint format docs-check sanitize tsan bench dist clean
+.PHONY: help demo test lint format docs-check sanitize tsan kernels bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ tsan: $(VENV)/.extra-test build/tsan/.installed ## run the tests of threads unde
 	PYTHONPATH=$(CURDIR)/build/tsan/site SOFTMAX_TEST_VOLUME=0.1 \
 	$(PYTEST) --capture=sys -n $(JOBS) tests/test_threads.py tests/test_determinism.py -k "thread or fork or call" $(ARGS); \
 	status=$$?; cat build/tsan/report.* 2> /dev/null && exit 1; exit $$status
+
+kernels: $(VENV)/.extra-test ## check the kernels' NEON body under QEMU and the one without vectors (Linux)
+	$(PYTEST) tests/native/check_kernels.py $(ARGS)
 
 bench: $(VENV)/.extra-bench ## compare speed and accuracy with SciPy, PyTorch, ONNX Runtime and JAX
 	$(BIN)/python benchmarks/bench_softmax.py $(ARGS)

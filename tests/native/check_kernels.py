@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numerics import DTYPES, Tally, exact, exact_by_mpmath
+from numerics import DTYPES, Tally, exact, exact_by_mpmath, print_table_at_the_end
 from slices import DEGENERATE, hard_slices
 from test_accuracy import BOUNDS, LANES, random_targets
 
@@ -30,6 +30,7 @@ class Kernels:
     """A program that runs the kernels of one body."""
 
     def __init__(self, body, folder):
+        self.body = body
         compiler, options, emulator = BODIES[body]
         for tool in (compiler, *emulator):
             if shutil.which(tool) is None:
@@ -73,12 +74,14 @@ def kernels(request, tmp_path_factory):
     return Kernels(request.param, tmp_path_factory.mktemp("kernels"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def table(request):
+    print_table_at_the_end(request.config)
+
+
 @pytest.fixture
-def tally(request, measured):
-    tally = Tally()
-    yield tally
-    for (function, dtype, *_), (normal, below) in tally.worst.items():
-        measured(f"{request.node.callspec.params['kernels']}: {function} {dtype}: {normal:.3f} ulp / {below:.2f} steps")
+def tally(request, kernels):
+    return Tally(request.node.user_properties, kernels.body)
 
 
 def check(kernels, tally, cases, oracle):
