@@ -27,7 +27,7 @@ PYTEST := SCIPY_ARRAY_API=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 # OpenBLAS is to choose its kernels itself, whatever the shell has pinned.
 BENCH := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python
 
-.PHONY: help demo test peers lint format docs-check sanitize tsan bench dist clean
+.PHONY: help demo test peers lint format docs-check sanitize tsan kernels bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ tsan: $(VENV)/.extra-test build/tsan/.installed ## run the tests of threads unde
 	PYTHONPATH=$(CURDIR)/build/tsan/site SOFTMAX_TEST_VOLUME=0.1 \
 	$(PYTEST) --capture=sys -n $(JOBS) tests/test_threads.py tests/test_determinism.py -k "thread or fork or call" $(ARGS); \
 	status=$$?; cat build/tsan/report.* 2> /dev/null && exit 1; exit $$status
+
+kernels: $(VENV)/.extra-test ## check the kernels' NEON body under QEMU and the one without vectors (Linux)
+	$(PYTEST) tests/native/check_kernels.py $(ARGS)
 
 bench: $(VENV)/.extra-bench ## measure speed, accuracy and memory beside the peers, and the goals; with ARGS, bench_softmax.py alone
 	@for part in $(if $(ARGS),,import memory neighbour accuracy); do $(BENCH) benchmarks/bench_$$part.py || exit 1; done
