@@ -48,8 +48,8 @@ void cross_entropy_row(const Row<T>& x, ptrdiff_t target, double weight, double*
     const DD factor = divide(DD{weight, 0.0}, multiply(of_top.exact, add(rest, 1.0)));
     scale_row<S, false>(shifted, row, Scaling<S>(factor, of_top.exact, of_top.value), *gradient, threads);
     const bool sure = at_target == maximum;
-    gradient->set(target, sure ? T(-weight * divide(rest, add(rest, 1.0)).high)
-                               : T(double(gradient->get(target)) - weight));
+    gradient->set(target,
+                  sure ? T(-weight * divide(rest, add(rest, 1.0)).high) : T(double(gradient->get(target)) - weight));
 }
 
 }  // namespace softmax::SOFTMAX_ISA

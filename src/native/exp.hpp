@@ -58,7 +58,7 @@ struct Float<double> {
 
 constexpr double log2_e = 0x1.71547652b82fep+0;
 constexpr DD ln_2 = {0x1.62e42fefa39efp-1, 0x1.abc9e3b39803fp-56};
-constexpr double largest_unshifted = 0x1p11;  // of |m / T|
+constexpr double largest_unshifted = 0x1p11;                                    // of |m / T|
 constexpr double smallest_temperature = 0x1p-60, largest_temperature = 0x1p60;  // that the constants below carry
 
 // 1 / T and T ln 2 as high + low, and log2(e) / T: what a temperature brings to the reduction.
@@ -83,8 +83,8 @@ struct Reduction {
     using T = typename S::T;
     static constexpr T steps = T(1 << table_bits<S>);  // an octave
     V log2e_t, ln2t_high, ln2t_low, inverse_high, inverse_low;
-    V floor;  // entries below are moved up to it
-    V magic;  // rounds to an integer, subtracts k, and adds the bias of the exponent field
+    V floor;    // entries below are moved up to it
+    V magic;    // rounds to an integer, subtracts k, and adds the bias of the exponent field
     V octaves;  // k
 
     Reduction(const V& maximum, const Temperature<T>& t)

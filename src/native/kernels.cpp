@@ -59,9 +59,10 @@ struct Loops {
                                    int(left < group ? left : group), o.n());
             });
         }
-        for_each_row(x, mask, &out, o.rows(), o.n(), [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
-            (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), *y, threads);
-        });
+        for_each_row(x, mask, &out, o.rows(), o.n(),
+                     [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
+                         (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), *y, threads);
+                     });
     }
     static void softmax(const Operands& o) { family<false>(o, nullptr, o.batch<T>(2, 1)); }
     static void log_softmax(const Operands& o) { family<true>(o, nullptr, o.batch<T>(2, 1)); }
@@ -93,7 +94,8 @@ struct Loops {
             for (ptrdiff_t i = tile * lanes; i < std::min((tile + 1) * lanes, count); ++i) {
                 if (alpha.value(i) == 1) {
                     const Batch<char> row_mask = mask == nullptr ? Batch<char>() : only(*mask, i);
-                    family_lanes<false>(only(x, i), only(alpha, i), mask == nullptr ? mask : &row_mask, only(out, i), 1, n);
+                    family_lanes<false>(only(x, i), only(alpha, i), mask == nullptr ? mask : &row_mask, only(out, i), 1,
+                                        n);
                 } else {
                     rows[filled++] = {row_of(x, mask, i, n), alpha.value(i), out_of(out, i)};
                 }
@@ -111,15 +113,16 @@ struct Loops {
         const auto x = o.batch<T>(0, 0);
         if (o.few()) return partition_lanes(x, mask, out, others_out, o.rows(), o.n());
         const Batch<T>* none = nullptr;
-        for_each_row(x, mask, none, o.rows(), o.n(), [&](const Row<T>& row, const OutRow<T>*, ptrdiff_t i, int threads) {
-            T value;
-            if (others_out == nullptr) {
-                logsumexp_row<S>(row, &value, threads);
-            } else {
-                partition_row<S>(row, &value, &others_out[0].value(i), &others_out[1].value(i), threads);
-            }
-            out.set(i, value);
-        });
+        for_each_row(x, mask, none, o.rows(), o.n(),
+                     [&](const Row<T>& row, const OutRow<T>*, ptrdiff_t i, int threads) {
+                         T value;
+                         if (others_out == nullptr) {
+                             logsumexp_row<S>(row, &value, threads);
+                         } else {
+                             partition_row<S>(row, &value, &others_out[0].value(i), &others_out[1].value(i), threads);
+                         }
+                         out.set(i, value);
+                     });
     }
     static void logsumexp(const Operands& o) { sums(o, nullptr, o.batch<T>(1), nullptr); }
     static void partition(const Operands& o) {
@@ -162,12 +165,14 @@ struct Loops {
         const auto x = o.batch<T>(0, 0), maximum = o.batch<T>(1), out = o.batch<T>(4, 1);
         const auto high = o.batch<double>(2), low = o.batch<double>(3);
         const Batch<char>* none = nullptr;
-        for_each_row(x, none, &out, o.rows(), o.n(), [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
-            const DD rest = {high.value(i), low.value(i)};
-            const ForeignEntries<S, T> foreign(row, maximum.get(i), threads);
-            (Log ? partition_log_softmax_row<S, T> : partition_softmax_row<S, T>)(row, maximum.get(i), rest, *y, threads);
-            foreign.template write<Log>(rest, *y);
-        });
+        for_each_row(x, none, &out, o.rows(), o.n(),
+                     [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
+                         const DD rest = {high.value(i), low.value(i)};
+                         const ForeignEntries<S, T> foreign(row, maximum.get(i), threads);
+                         (Log ? partition_log_softmax_row<S, T> : partition_softmax_row<S, T>)(row, maximum.get(i),
+                                                                                               rest, *y, threads);
+                         foreign.template write<Log>(rest, *y);
+                     });
     }
     static void partition_softmax(const Operands& o) { under_partition<false>(o); }
     static void partition_log_softmax(const Operands& o) { under_partition<true>(o); }
@@ -185,24 +190,24 @@ struct Loops {
         });
     }
     static void partition_logsumexp(const Operands& o) {
-        for_rows(o.rows(), merge_cost,
-                 [&](ptrdiff_t i, int) { o.batch<T>(3).set(i, logsumexp_of(element(o, 0, i))); });
+        for_rows(o.rows(), merge_cost, [&](ptrdiff_t i, int) { o.batch<T>(3).set(i, logsumexp_of(element(o, 0, i))); });
     }
 
     static void softmax_vjp(const Operands& o) {
         const auto y = o.batch<T>(0, 0), dy = o.batch<T>(1, 1), dx = o.batch<T>(4, 2);
         const auto power = o.batch<double>(2), temperature = o.batch<double>(3);
         for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
-            softmax_vjp_row<S>(VjpRow<T>{row_of(y, nullptr, i, o.n()), row_of(dy, nullptr, i, o.n()), out_of(dx, i)}, power.value(i),
-                               temperature.value(i), threads);
+            softmax_vjp_row<S>(VjpRow<T>{row_of(y, nullptr, i, o.n()), row_of(dy, nullptr, i, o.n()), out_of(dx, i)},
+                               power.value(i), temperature.value(i), threads);
         });
     }
     static void log_softmax_vjp(const Operands& o) {
         const auto y = o.batch<T>(0, 0), dy = o.batch<T>(1, 1), dx = o.batch<T>(3, 2);
         const auto temperature = o.batch<double>(2);
         for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
-            log_softmax_vjp_row<S>(VjpRow<T>{row_of(y, nullptr, i, o.n()), row_of(dy, nullptr, i, o.n()), out_of(dx, i)},
-                                   temperature.value(i), threads);
+            log_softmax_vjp_row<S>(
+                VjpRow<T>{row_of(y, nullptr, i, o.n()), row_of(dy, nullptr, i, o.n()), out_of(dx, i)},
+                temperature.value(i), threads);
         });
     }
     static void sigmoid_vjp(const Operands& o) { elementwise_vjp<false>(o); }
@@ -221,11 +226,10 @@ struct Loops {
         const auto weights = o.batch<double>(2), losses = o.batch<double>(3);
         if (o.few()) return cross_entropy_lanes(x, targets, weights, losses, gradient, o.rows(), o.n());
         const Batch<char>* none = nullptr;
-        for_each_row(x, none, gradient, o.rows(), o.n(),
-                     [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
-                         cross_entropy_row<S>(row, ptrdiff_t(targets.value(i)), weights.value(i), &losses.value(i), y,
-                                              threads);
-                     });
+        for_each_row(
+            x, none, gradient, o.rows(), o.n(), [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
+                cross_entropy_row<S>(row, ptrdiff_t(targets.value(i)), weights.value(i), &losses.value(i), y, threads);
+            });
     }
     static void cross_entropy(const Operands& o) { cross_entropy(o, nullptr); }
     static void cross_entropy_gradient(const Operands& o) {

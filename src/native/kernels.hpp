@@ -27,8 +27,8 @@
     KERNEL(sigmoid_vjp, "(),()->()", "TTT")                             \
     KERNEL(log_sigmoid_vjp, "(),()->()", "TTT")                         \
     KERNEL(cross_entropy, "(n),(),()->()", "Tqdd")                      \
-    KERNEL(entmax, "(n),()->(n)", "TdT")                    \
-    KERNEL(entmax_where, "(n),(),(n)->(n)", "Td?T")         \
+    KERNEL(entmax, "(n),()->(n)", "TdT")                                \
+    KERNEL(entmax_where, "(n),(),(n)->(n)", "Td?T")                     \
     KERNEL(cross_entropy_gradient, "(n),(),()->(),(n)", "TqddT")
 
 namespace softmax {

@@ -62,7 +62,8 @@ struct Tile {
                 const int width = int(n - j < S::lanes ? n - j : S::lanes);
                 V square[S::lanes];
                 if (rows == S::lanes) {
-                    for (int row = 0; row < S::lanes; ++row) square[row] = load_first<S>(x.entry(first + row, j), width, T(0));
+                    for (int row = 0; row < S::lanes; ++row)
+                        square[row] = load_first<S>(x.entry(first + row, j), width, T(0));
                 } else {
                     for (int row = 0; row < S::lanes; ++row) {
                         square[row] = load_first<S>(x.entry(first + (row < rows ? row : 0), j), width, T(0));
@@ -100,7 +101,8 @@ struct Tile {
                 for (int i = 0; i < S::lanes; ++i) square[i] = column[j + i];
                 transpose_back<S>(square, width);
                 if (rows == S::lanes) {
-                    for (int row = 0; row < S::lanes; ++row) store_first<S>(out.entry(first + row, j), square[row], width);
+                    for (int row = 0; row < S::lanes; ++row)
+                        store_first<S>(out.entry(first + row, j), square[row], width);
                 } else {
                     for (int row = 0; row < S::lanes && row < rows; ++row) {
                         store_first<S>(out.entry(first + row, j), square[row], width);
@@ -308,7 +310,7 @@ Pair<typename Simd<T>::V> others_columns(Tile<T>& tile, const Reduction<Simd<T>>
 template <bool Tempered, class T, class V>
 void scale_columns(Tile<T>& tile, const Pair<V>& factor, const Reduction<Simd<T>>& row, const V& maximum) {
     const auto top = exponential<Tempered, true, Simd<T>>(maximum, row);
-    const Scaling<Simd<T>> scaling(factor, as_pair(top), top.value());
+    const auto scaling = Scaling<Simd<T>>::of_lanes(factor, as_pair(top), top.value());
     for (ptrdiff_t j = 0; j < tile.n; ++j) tile.column[j] = scaling.template scale<true>(tile.column[j]);
 }
 
@@ -358,9 +360,10 @@ void family_lanes(const Batch<T>& x, const Batch<double>& temperature, const Bat
     for_tiles(x, mask, rows, n, [&](Tile<T>& tile) {
         const Tops<T> tops(tile);
         const Temperatures<T> t(temperature, tile.first, tile.rows);
-        Rescued<T> rescued(tile, tops.special | t.out_of_range(tops.maximum), [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
-            (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), to, 1);
-        });
+        Rescued<T> rescued(tile, tops.special | t.out_of_range(tops.maximum),
+                           [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
+                               (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), to, 1);
+                           });
         family_columns<Log>(tile, t, tops.maximum);
         rescued.restore();
         tile.write(out);

@@ -28,8 +28,8 @@ const Choice* choices(int* count) {
     static const Choice list[] = {
         {&softmax::baseline::table, true},
 #if defined(SOFTMAX_X86)
-        {&softmax::avx2::table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                                    __builtin_cpu_supports("f16c")},
+        {&softmax::avx2::table,
+         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
         {&softmax::avx512::table, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")},
 #endif
@@ -211,7 +211,8 @@ PyMethodDef methods[] = {
     {"quick_softmax", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quick_softmax)), METH_FASTCALL,
      "quick_softmax(x, axis, temperature, out, /)\n--\n\nsoftmax of a plain array; None where it takes the gufunc."},
     {"quick_log_softmax", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quick_log_softmax)), METH_FASTCALL,
-     "quick_log_softmax(x, axis, temperature, out, /)\n--\n\nlog_softmax of a plain array; None where it takes the gufunc."},
+     "quick_log_softmax(x, axis, temperature, out, /)\n--\n\nlog_softmax of a plain array; None where it takes the "
+     "gufunc."},
     {"isa", isa, METH_NOARGS, "isa()\n--\n\nThe instruction set in use: 'baseline', 'avx2' or 'avx512'."},
     {"supported_isas", supported_isas, METH_NOARGS,
      "supported_isas()\n--\n\nWhat SOFTMAX_ISA may name on this processor, slowest first."},

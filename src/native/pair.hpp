@@ -67,7 +67,8 @@ SOFTMAX_INLINE auto fold(const Pair<V>& v) {
     using Half = std::make_index_sequence<lanes_of<V> / 2>;
     const auto low = lanes_from<0>(v.high, Half()), high = lanes_from<lanes_of<V> / 2>(v.high, Half());
     using H = std::remove_cvref_t<decltype(low)>;
-    return fold(add(Pair<H>{low, lanes_from<0>(v.low, Half())}, Pair<H>{high, lanes_from<lanes_of<V> / 2>(v.low, Half())}));
+    return fold(
+        add(Pair<H>{low, lanes_from<0>(v.low, Half())}, Pair<H>{high, lanes_from<lanes_of<V> / 2>(v.low, Half())}));
 }
 #endif
 

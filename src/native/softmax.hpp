@@ -53,6 +53,7 @@ struct Scaling {
     using T = typename S::T;
     V high, low, top, top_value;
 
+    Scaling() = default;
     explicit Scaling(DD factor)
         : high(splat<S>(T(factor.high))),
           low(splat<S>(T((factor.high - double(T(factor.high))) + factor.low))),
@@ -64,11 +65,14 @@ struct Scaling {
         top_value = splat<S>(T(multiply(factor, exact_top).high));
     }
     // One row a lane: a `top` that no exponential equals where it needs no value of its own.
-    Scaling(const Pair<V>& factor, const Pair<V>& exact_top, const V& among_others)
-        : high(factor.high), low(factor.low), top_value(multiply(factor, exact_top).high) {
-        top = top_value >= splat<S>(T(0.5)) ? among_others : splat<S>(T(-1));
+    static Scaling of_lanes(const Pair<V>& factor, const Pair<V>& exact_top, const V& among_others) {
+        Scaling lanes;
+        lanes.high = factor.high;
+        lanes.low = factor.low;
+        lanes.top_value = multiply(factor, exact_top).high;
+        lanes.top = lanes.top_value >= splat<S>(T(0.5)) ? among_others : splat<S>(T(-1));
+        return lanes;
     }
-
     Scaling times_power(T power) const {  // for exponentials that are `power` times smaller relative to the row
         Scaling down = *this;
         down.high = high * power;
@@ -279,7 +283,8 @@ void softmax_row(const Row<T>& x, double temperature, const OutRow<T>& out, int 
     }
     const Summary<T> summary = summarize<S>(x, temperature, threads);
     if (summary.kind != Kind::ordinary) return fill(x, summary, T(1 / summary.winners), T(0), out);
-    (plain ? softmax_ordinary<S, false, T> : softmax_ordinary<S, true, T>)(x, summary.maximum, temperature, out, threads);
+    (plain ? softmax_ordinary<S, false, T> : softmax_ordinary<S, true, T>)(x, summary.maximum, temperature, out,
+                                                                           threads);
 }
 
 // Some contiguous rows of one stride, step by step: the end of one row's reduction, a chain of dependent steps, runs

@@ -29,7 +29,8 @@ inline float from_float16(Bits16 bits) {
 
 // Adding a power of two whose unit in the last place is that of the float16 rounds to it.
 inline Bits16 to_float16(float value) {
-    const std::uint32_t bits = bit_cast<std::uint32_t>(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    const std::uint32_t bits = bit_cast<std::uint32_t>(value), sign = bits >> 16 & 0x8000,
+                        magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return Bits16(sign | 0x7e00);   // NaN
     if (magnitude >= 0x477ff000) return Bits16(sign | 0x7c00);  // 65520 and more round to infinity
     if (magnitude < 0x38800000) {                               // below 2^-14: subnormal, in steps of 2^-24
@@ -50,7 +51,8 @@ inline void widen_vector(const Bits16* from, float* to, Storage storage) {
 }
 inline void narrow_vector(const float* from, Bits16* to) {
     const __m512 values = _mm512_loadu_ps(from);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_maskz_cvtps_ph(0xffff, values, _MM_FROUND_TO_NEAREST_INT));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                        _mm512_maskz_cvtps_ph(0xffff, values, _MM_FROUND_TO_NEAREST_INT));
 }
 #elif defined(__F16C__)
 constexpr int half_lanes = 8;
@@ -95,7 +97,8 @@ void gather(const char* data, std::ptrdiff_t stride, std::ptrdiff_t n, T* to, St
     if constexpr (sizeof(T) == sizeof(float)) {
         if (storage != Storage::own) {
             if (stride == 2) return widen(reinterpret_cast<const Bits16*>(data), n, to, storage);
-            for (std::ptrdiff_t i = 0; i < n; ++i) widen(reinterpret_cast<const Bits16*>(data + i * stride), 1, to + i, storage);
+            for (std::ptrdiff_t i = 0; i < n; ++i)
+                widen(reinterpret_cast<const Bits16*>(data + i * stride), 1, to + i, storage);
             return;
         }
     }
@@ -107,7 +110,8 @@ void scatter(const T* from, std::ptrdiff_t n, char* data, std::ptrdiff_t stride,
     if constexpr (sizeof(T) == sizeof(float)) {
         if (storage != Storage::own) {
             if (stride == 2) return narrow(from, n, reinterpret_cast<Bits16*>(data), storage);
-            for (std::ptrdiff_t i = 0; i < n; ++i) narrow(from + i, 1, reinterpret_cast<Bits16*>(data + i * stride), storage);
+            for (std::ptrdiff_t i = 0; i < n; ++i)
+                narrow(from + i, 1, reinterpret_cast<Bits16*>(data + i * stride), storage);
             return;
         }
     }

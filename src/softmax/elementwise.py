@@ -92,7 +92,12 @@ def _apply(kernel: np.ufunc, specification: Callable[[Any], Any], x: ArrayLike, 
         else:
             narrow = x.dtype == y.dtype and x.dtype.itemsize == 2  # 16 bits the kernels widen and round themselves
             own = kernel_view(y).dtype if narrow else compute
-            kernel(kernel_view(x) if narrow else x, out=kernel_view(y) if narrow else y, signature=(own, own), casting="unsafe")
+            kernel(
+                kernel_view(x) if narrow else x,
+                out=kernel_view(y) if narrow else y,
+                signature=(own, own),
+                casting="unsafe",
+            )
     if where is not None:
         np.copyto(y, specification(-np.inf), where=~where, casting="unsafe")
     return y if out is not None or y.ndim else y[()]

@@ -86,8 +86,8 @@ def vjp(function: Function, x: ArrayLike, *args: Any, **options: Any) -> tuple[A
     Error, beside that of dy: 8 ulp (3.5 measured) of ``p[i] * (abs(d[i]) + sum(p * abs(d))) / temperature`` for softmax
     and softmin, where d is dy less its value at the most probable entry: a near-certain slice keeps its digits.
     log_softmax: 8 ulp of ``((1 - p[i]) * abs(dy[i]) + p[i] * (1 + abs(log(p[i]))) * abs(s)) / temperature``,
-    where s is the sum of the other entries of dy. logsumexp, sigmoid and log_sigmoid: 4 ulp of the result; with weights,
-    that times
+    where s is the sum of the other entries of dy. logsumexp, sigmoid and log_sigmoid: 4 ulp of the result; with
+    weights, that times
     ``sum(abs(weights) * exp(x)) / abs(sum(weights * exp(x)))``. Below the normal range of p: a subnormal step of it.
     Memory: none beside the result, but a float64 array for logsumexp with weights.
 

@@ -192,12 +192,13 @@ def sparsemax(x: ArrayLike, axis: int = -1, *, where: ArrayLike | None = None) -
 def entmax(x: ArrayLike, alpha: ArrayLike = 1.5, axis: Axis = -1, *, where: ArrayLike | None = None) -> NDArray[Any]:
     """maximum((alpha - 1) * x - threshold, 0) ** (1 / (alpha - 1)), which sums to 1 along `axis`.
 
-    With b = alpha - 1, one probability determines all others, and is found by bisection. For b <= 1 that is the largest:
+    With b = alpha - 1, one probability determines all others, and is found by bisection. For b <= 1 it is the largest:
 
         p / top = maximum(1 - b * (max(x) - x) / top**b, 0) ** (1 / b)
 
     For b > 1 it is the smallest that is not 0, as rounding is magnified near the threshold: x is left if the sum over
-    what is larger of (b * (larger - x)) ** (1 / b) is below 1, and then p = (smallest**b + b * (x - min(left))) ** (1 / b).
+    what is larger of (b * (larger - x)) ** (1 / b) is below 1, and then
+    p = (smallest**b + b * (x - min(left))) ** (1 / b).
 
     >>> entmax([1.0, 0.0, -1.5]).round(8).tolist()
     [0.83071891, 0.16928109, 0.0]
