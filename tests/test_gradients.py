@@ -13,6 +13,7 @@ from slices import DEGENERATE, INF, NAN, hard_slices
 from softmax import (
     _native,
     cross_entropy,
+    entmax,
     hardmax,
     jacobian,
     log_sigmoid,
@@ -22,6 +23,7 @@ from softmax import (
     sigmoid,
     softmax,
     softmin,
+    sparsemax,
     value_and_grad,
     vjp,
 )
@@ -193,7 +195,8 @@ def test_a_refusal_names_the_function():
 
 OF_SLICES = (softmax, log_softmax, softmin)
 OF_ENTRIES = (sigmoid, log_sigmoid)
-FAMILY = (*OF_SLICES, logsumexp, *OF_ENTRIES)
+FAMILY = (*OF_SLICES, logsumexp, *OF_ENTRIES, sparsemax, entmax)
+FAMILY_IN_ORDER = (softmax, log_softmax, logsumexp, softmin, *OF_ENTRIES, sparsemax, entmax)
 BOUND = (8, 8)  # ulp of the units that the documentation of vjp names
 BOUND_OF_ENTRIES = (4, 4)  # ulp of the result
 SIZES = (1, 2, 3, 5, 8, 16, 17, 31, 33, 64, 65, 100, 4097, 20000)
@@ -532,9 +535,8 @@ def test_nothing_to_differentiate(function):
     for shape in ((0,), (3, 0), (0, 3)):
         y, pullback = vjp(function, np.zeros(shape, np.float32))
         assert pullback(np.ones(y.shape)).shape == shape
-    assert jacobian(function)(np.zeros((0, 3))).shape == {
-        "softmax": (0, 3, 3), "log_softmax": (0, 3, 3), "softmin": (0, 3, 3),
-    }.get(function.__name__, (0, 3))  # fmt: skip
+    numbers = (0, 3) if function in (logsumexp, *OF_ENTRIES) else (0, 3, 3)
+    assert jacobian(function)(np.zeros((0, 3))).shape == numbers
 
 
 @pytest.mark.parametrize("function", OF_SLICES)
@@ -635,7 +637,7 @@ def test_a_function_without_a_derivative_is_refused(wanted, function):
     name = getattr(function, "__name__", repr(function))
     with pytest.raises(TypeError) as error:
         wanted(function, *([[1.0]] if wanted is vjp else []))
-    known = ", ".join(f.__name__ for f in (softmax, log_softmax, logsumexp, softmin, sigmoid, log_sigmoid))
+    known = ", ".join(f.__name__ for f in FAMILY_IN_ORDER)
     assert str(error.value) == f"function must have a gradient ({known}), got {name}"
 
 
@@ -648,3 +650,62 @@ def test_what_the_function_refuses_is_refused():
         vjp(sigmoid, [1.0], temperature=2)
     with pytest.raises(np.exceptions.AxisError):
         jacobian(softmax)([1.0], 1)
+
+
+def entmax_by_mpmath(row, alpha):
+    """The definition for one row of mpmath numbers, its threshold by bisection."""
+    scores = [(alpha - 1) * v for v in row]
+    low, high = max(scores) - 1, max(scores)
+    for _ in range(1500):
+        middle = (low + high) / 2
+        total = mpmath.fsum((v - middle) ** (1 / (alpha - 1)) for v in scores if v > middle)
+        low, high = (middle, high) if total > 1 else (low, middle)
+    return [(v - low) ** (1 / (alpha - 1)) if v > low else mpmath.mpf(0) for v in scores]
+
+
+@pytest.mark.parametrize("alpha", [1.25, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_pullback_of_entmax_is_the_slope_of_the_definition(dtype, alpha, tally):
+    """By differences; the error of y near the edge of the support is of its weight y^(2 - alpha) too."""
+    rng = np.random.default_rng(0)
+    step = mpmath.mpf(2) ** -200
+    with tally, mpmath.workprec(3 * BITS):
+        for n in (1, 2, 4, 6):
+            x, dy = rng.normal(0, 0.7, n).astype(dtype), rng.normal(0, 1, n).astype(dtype)
+            row, slope = [mpmath.mpf(float(v)) for v in x], []
+            for i in range(n):
+                sides = []
+                for sign in (1, -1):
+                    moved = entmax_by_mpmath([*row[:i], row[i] + sign * step, *row[i + 1 :]], alpha)
+                    sides.append(mpmath.fsum(mpmath.mpf(float(d)) * v for d, v in zip(dy, moved, strict=True)))
+                slope.append((sides[0] - sides[1]) / (2 * step))
+            y, pullback = vjp(entmax, x, alpha)
+            assert same_bits(y, entmax(x, alpha))
+            dx, w = pullback(dy), np.where(y > 0, np.where(y > 0, y, 1).astype(float) ** (2 - alpha), 0)
+            d = abs(dy.astype(float) - float(dy[y.argmax()]))
+            unit = w * (d + (w * d).sum() / w.sum())
+            assert (dx[y == 0] == 0).all()
+            slope = np.array([v if abs(v) > mpmath.mpf(2) ** -400 else mpmath.mpf(0) for v in slope])
+            tally.add(f"vjp entmax {alpha}", dx, slope, BOUND, f"{n} entries", np.where(unit == 0, 1, unit))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_entmax_between_its_ends(dtype):
+    """alpha 1 is softmax, 2 sparsemax, to the bit; at inf nothing moves; one alpha a slice; masked entries get 0."""
+    x = np.random.default_rng(0).normal(0, 0.5, (4, 7)).astype(dtype)
+    dy = np.random.default_rng(1).normal(0, 1, x.shape).astype(dtype)
+    alpha = np.array([[1.0], [2.0], [INF], [1.5]])
+    dx = vjp(entmax, x, alpha)[1](dy)
+    assert same_bits(dx[0], vjp(softmax, x[0])[1](dy[0]))
+    assert same_bits(dx[1], vjp(sparsemax, x[1])[1](dy[1]))
+    assert (dx[2] == 0).all()
+    assert same_bits(dx[3], vjp(entmax, x[3])[1](dy[3]))
+    assert same_bits(vjp(entmax, x.T, alpha.T, 0)[1](dy.T).T, dx)
+    assert jacobian(entmax)(x, alpha).shape == (4, 7, 7)
+    keep = np.arange(7) != 2
+    for function in (sparsemax, entmax):
+        masked = vjp(function, np.where(keep, x, dtype(NAN)), where=keep)[1](np.where(keep, dy, dtype(NAN)))
+        assert (masked[:, 2] == 0).all()
+        assert same_bits(masked[:, keep], vjp(function, x[:, keep])[1](dy[:, keep]))
+    support = np.array([0.5, 0.3, -9], dtype)
+    np.testing.assert_allclose(jacobian(sparsemax)(support), [[0.5, -0.5, 0], [-0.5, 0.5, 0], [0, 0, 0]], rtol=1e-6)

@@ -27,6 +27,7 @@ from ._arrays import (
 )
 from .elementwise import log_sigmoid, sigmoid
 from .functions import log_softmax, logsumexp, softmax, softmin
+from .sparse import as_alpha, entmax, sparsemax
 
 __all__ = ["jacobian", "value_and_grad", "vjp"]
 
@@ -55,7 +56,7 @@ def vjp(function: Function, x: ArrayLike, *args: Any, **options: Any) -> tuple[A
     Parameters
     ----------
     function : callable
-        softmax, log_softmax, logsumexp, softmin, sigmoid or log_sigmoid.
+        softmax, log_softmax, logsumexp, softmin, sigmoid, log_sigmoid, sparsemax or entmax.
     x : array_like of real numbers
         Scores.
     *args, **options
@@ -85,10 +86,11 @@ def vjp(function: Function, x: ArrayLike, *args: Any, **options: Any) -> tuple[A
 
     Error, beside that of dy: 8 ulp (3.5 measured) of ``p[i] * (abs(d[i]) + sum(p * abs(d))) / temperature`` for softmax
     and softmin, where d is dy less its value at the most probable entry: a near-certain slice keeps its digits.
-    log_softmax: 8 ulp of ``((1 - p[i]) * abs(dy[i]) + p[i] * (1 + abs(log(p[i]))) * abs(s)) / temperature``,
-    where s is the sum of the other entries of dy. logsumexp, sigmoid and log_sigmoid: 4 ulp of the result; with
-    weights, that times
-    ``sum(abs(weights) * exp(x)) / abs(sum(weights * exp(x)))``. Below the normal range of p: a subnormal step of it.
+    log_softmax: 8 ulp of ``((1 - p[i]) * abs(dy[i]) + p[i] * (1 + abs(log(p[i]))) * abs(s)) / temperature``, where s is
+    the sum of the other entries of dy. sparsemax and entmax: as softmax, with the weights ``p ** (2 - alpha)`` of the
+    support in the place of p; at alpha inf nothing moves. logsumexp, sigmoid and log_sigmoid: 4 ulp of the result; with
+    weights, that times ``sum(abs(weights) * exp(x)) / abs(sum(weights * exp(x)))``. Below the normal range of p: a
+    subnormal step of it. Source of entmax's: Peters, Niculae & Martins, ACL 2019, doi:10.18653/v1/P19-1146.
     Memory: none beside the result, but a float64 array for logsumexp with weights.
 
     Examples
@@ -117,7 +119,7 @@ def jacobian(function: Function) -> Callable[..., Any]:
     callable
         Takes what `function` takes and returns the derivatives: first the axes of x that `function` leaves alone (its
         batch), then the slice's entries of the result (i), then those of x (j). So J[..., i, j] = dy_i/dx_j, n by n
-        numbers a slice, for softmax, log_softmax and softmin; J[..., j] for logsumexp, whose result is one number a
+        numbers a slice, for softmax and all that give a slice; J[..., j] for logsumexp, whose result is one number a
         slice; and x's shape for the elementwise sigmoid and log_sigmoid. Several axes count as one, in C order.
 
     Raises
@@ -264,6 +266,22 @@ def _slices(
     return Derivative(rounded(y, result), pullback, jacobian)
 
 
+def _entmax(x: ArrayLike, alpha: ArrayLike = 1.5, axis: Axis = -1, *, where: ArrayLike | None = None) -> Derivative:
+    """softmax's rule with the weights y^(2 - alpha), which are 1 on the support of sparsemax."""
+    x, where = as_array(x, where)
+    compute, result = result_dtype(x, None)
+    axes = negative_axes(axis, x.ndim)
+    y = entmax(x.astype(compute, copy=False), alpha, axis, where=where)
+    alphas = as_alpha(alpha, axes, x.shape)
+    still = np.isinf(alphas)
+    scalars = (np.where(still, 1, 2 - alphas), np.where(still, 0.0, 1.0))
+    return _slices(_native.softmax_vjp, reference.softmax_vjp, y, x, axes, scalars, result)
+
+
+def _sparsemax(x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None) -> Derivative:
+    return _entmax(x, 2.0, axis, where=where)
+
+
 def _logsumexp(
     x: ArrayLike,
     axis: Axis = -1,
@@ -360,3 +378,5 @@ _RULES[logsumexp] = _logsumexp
 _RULES[softmin] = _of_slices(softmin, _native.softmax_vjp, reference.softmax_vjp, sign=-1)
 _RULES[sigmoid] = _of_entries(sigmoid, _native.sigmoid_vjp, reference.sigmoid_vjp)
 _RULES[log_sigmoid] = _of_entries(log_sigmoid, _native.log_sigmoid_vjp, reference.log_sigmoid_vjp)
+_RULES[sparsemax] = _sparsemax
+_RULES[entmax] = _entmax
