@@ -7,6 +7,7 @@ log-sum-exp and softmax functions", IMA J. Numer. Anal. 41 (2021), doi:10.1093/i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -111,32 +112,58 @@ def sparsemax(x: ArrayLike, axis: int = -1, *, where: ArrayLike | None = None) -
 def entmax(x: ArrayLike, alpha: ArrayLike = 1.5, axis: Axis = -1, *, where: ArrayLike | None = None) -> NDArray[Any]:
     """maximum((alpha - 1) * x - threshold, 0) ** (1 / (alpha - 1)), which sums to 1 along `axis`.
 
-    With b = alpha - 1, the largest probability, top, determines all others, and is found by bisection:
+    With b = alpha - 1, one probability determines all others, and is found by bisection. For b <= 1 that is the largest:
 
         p / top = maximum(1 - b * (max(x) - x) / top**b, 0) ** (1 / b)
 
-    For alpha > 2, what is closer to the threshold than rounding has only a part of its digits.
+    For b > 1 it is the smallest that is not 0, as rounding is magnified near the threshold: x is left if the sum over
+    what is larger of (b * (larger - x)) ** (1 / b) is below 1, and then p = (smallest**b + b * (x - min(left))) ** (1 / b).
 
     >>> entmax([1.0, 0.0, -1.5]).round(8).tolist()
     [0.83071891, 0.16928109, 0.0]
     """
     scores = _scores(x, axis, 1.0, where)
     b = np.asarray(alpha, scores.dtype) - 1
+    with np.errstate(all="ignore"):
+        probs = np.where((b > 1) & (b < np.inf), _from_smallest(scores, b, axis), _from_largest(scores, b, axis))
+        total = probs.sum(axis=axis, keepdims=True)
+        return np.where(np.isnan(scores), np.nan, probs / np.where(total == 0, 1, total))
 
+
+def _from_largest(scores: NDArray[Any], b: NDArray[Any], axis: Axis) -> NDArray[Any]:
     def relative(top: NDArray[Any]) -> NDArray[Any]:
         distance = np.where(scores == 0, 0, b * scores / top**b)
         power = np.where(distance > -1, np.exp(np.log1p(distance) / b), 0)
-        return np.where(np.isnan(scores), np.nan, np.where(scores == 0, 1, np.where(b == 0, np.exp(scores), power)))
+        return np.where(scores == 0, 1, np.where(b == 0, np.exp(scores), power))
 
-    with np.errstate(all="ignore"):
-        low = np.zeros_like((scores + b).sum(axis=axis, keepdims=True))
-        high = low + 1
-        while ((low < (top := (low + high) / 2)) & (top < high)).any():
-            enough = top * relative(top).sum(axis=axis, keepdims=True) >= 1
-            low, high = np.where(enough, low, top), np.where(enough, top, high)
-        probs = relative(top)
-        total = probs.sum(axis=axis, keepdims=True)
-        return np.asarray(probs / np.where(total == 0, 1, total))
+    slices = (scores + b).sum(axis=axis, keepdims=True)
+    return relative(
+        _bisect(lambda top: top * relative(top).sum(axis=axis, keepdims=True) >= 1, 0 * slices, 0 * slices + 1)
+    )
+
+
+def _from_smallest(scores: NDArray[Any], b: NDArray[Any], axis: Axis) -> NDArray[Any]:
+    b = np.where((b > 1) & (b < np.inf), b, 1)
+    zero = np.zeros_like((scores + b).sum(axis=axis, keepdims=True))
+
+    def larger(score: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray((np.maximum(b * (scores - score), 0) ** (1 / b)).sum(axis=axis, keepdims=True))
+
+    left = scores >= _bisect(lambda score: larger(score) < 1, zero - 1 / b, zero)
+    above = b * (scores - np.where(left, scores, np.inf).min(axis=axis, keepdims=True, initial=np.inf))
+
+    def probs(smallest: NDArray[Any]) -> NDArray[Any]:
+        return np.where(left, np.where(above == 0, smallest, (smallest**b + above) ** (1 / b)), 0)
+
+    return probs(_bisect(lambda smallest: probs(smallest).sum(axis=axis, keepdims=True) >= 1, zero, zero + 1))
+
+
+def _bisect(enough: Callable[[NDArray[Any]], NDArray[Any]], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+    """The least number above low that is enough, elementwise; high is."""
+    while ((low < (middle := (low + high) / 2)) & (middle < high)).any():
+        found = enough(middle)
+        low, high = np.where(found, low, middle), np.where(found, middle, high)
+    return high
 
 
 def cross_entropy(logits: ArrayLike, targets: ArrayLike) -> NDArray[Any]:
