@@ -136,7 +136,6 @@ private:
     }
 };
 
-
 template <class V>
 SOFTMAX_INLINE V square_root(const V& v) {
     constexpr int lanes = sizeof(V) / sizeof(double);
@@ -311,20 +310,26 @@ template <class Power, class T>
 void entmax_closed(const Row<T>& row, double maximum, const OutRow<T>& out, int threads) {
     Entries<T> entries(row, threads);
     const double s = fall(entries, maximum, Power::b, [&](double at) {
-        return at + entries.template sum<Sums<double>>([&](const double* x, ptrdiff_t n) {
-            return sum_entries<Power, Sums>(x, n, maximum, at);
-        }).template step<Power>();
+        return at + entries
+                        .template sum<Sums<double>>(
+                            [&](const double* x, ptrdiff_t n) { return sum_entries<Power, Sums>(x, n, maximum, at); })
+                        .template step<Power>();
     });
-    const DD fine = entries.template sum<FineSums<double>>([&](const double* x, ptrdiff_t n) {
-        return sum_entries<Power, FineSums>(x, n, maximum, s);
-    }).template refined<Power>(s);
+    const DD fine = entries
+                        .template sum<FineSums<double>>([&](const double* x, ptrdiff_t n) {
+                            return sum_entries<Power, FineSums>(x, n, maximum, s);
+                        })
+                        .template refined<Power>(s);
     const Wide::V top = splat<Wide>(maximum);
     const Pair<Wide::V> at = {splat<Wide>(fine.high), splat<Wide>(fine.low)};
-    write_row(row, below<T>(maximum - s / Power::b), [&](const double* x, double* p, int n) {
-        for (int i = 0; i < n; i += Wide::lanes) {
-            store(p + i, Power::value(weight<Power>(load<Wide>(x + i), top, at)).high);
-        }
-    }, out, threads);
+    write_row(
+        row, below<T>(maximum - s / Power::b),
+        [&](const double* x, double* p, int n) {
+            for (int i = 0; i < n; i += Wide::lanes) {
+                store(p + i, Power::value(weight<Power>(load<Wide>(x + i), top, at)).high);
+            }
+        },
+        out, threads);
 }
 
 // Other b < 1: (p / p_max) of an entry above the threshold.
@@ -347,12 +352,15 @@ void entmax_below_two(const Row<T>& row, double maximum, double b, const OutRow<
         sum = sums.value.high + sums.value.low;
         return at + (std::pow(sum, -b) / at - 1) * sum / sums.slope;
     });
-    write_row(row, below<T>(maximum - s / b), [&](const double* x, double* p, int n) {
-        for (int i = 0; i < n; ++i) {
-            const double z = b * (x[i] - maximum);
-            p[i] = relative(z, z + s, b) / sum;
-        }
-    }, out, threads);
+    write_row(
+        row, below<T>(maximum - s / b),
+        [&](const double* x, double* p, int n) {
+            for (int i = 0; i < n; ++i) {
+                const double z = b * (x[i] - maximum);
+                p[i] = relative(z, z + s, b) / sum;
+            }
+        },
+        out, threads);
 }
 
 // b > 1. What a pass over the entries says of those strictly between `outside`, which is not in the support, and `inside`,
@@ -431,14 +439,16 @@ void entmax_above_two(const Row<T>& row, double maximum, double b, const OutRow<
             for (ptrdiff_t i = 0; i < n; ++i) {
                 const double p = probability(x[i]);
                 part.add(DD{p, 0});
-                if (x[i] >= minimum) part.slope += x[i] == minimum ? 1 : p * (lowest / v) / (lowest + b * (x[i] - minimum));
+                if (x[i] >= minimum)
+                    part.slope += x[i] == minimum ? 1 : p * (lowest / v) / (lowest + b * (x[i] - minimum));
             }
             return part;
         });
         next = v + ((1 - f.value.high) - f.value.low) / f.slope;
     }
-    write_row(row, T(minimum), [&](const double* x, double* p, int n) { std::transform(x, x + n, p, probability); }, out,
-              threads);
+    write_row(
+        row, T(minimum), [&](const double* x, double* p, int n) { std::transform(x, x + n, p, probability); }, out,
+        threads);
 }
 
 template <class S, class T>

@@ -91,7 +91,8 @@ struct Loops {
             for (ptrdiff_t i = tile * lanes; i < std::min((tile + 1) * lanes, count); ++i) {
                 if (alpha.value(i) == 1) {
                     const Batch<char> row_mask = mask == nullptr ? Batch<char>() : only(*mask, i);
-                    family_lanes<false>(only(x, i), only(alpha, i), mask == nullptr ? mask : &row_mask, only(out, i), 1, n);
+                    family_lanes<false>(only(x, i), only(alpha, i), mask == nullptr ? mask : &row_mask, only(out, i), 1,
+                                        n);
                 } else {
                     rows[filled++] = {row_of(x, mask, i, n), alpha.value(i), out_of(out, i)};
                 }
