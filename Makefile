@@ -24,7 +24,10 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find src -not
 # thread each, 198 s with two. SciPy's switch lets scikit-learn's checks of array libraries run.
 PYTEST := SCIPY_ARRAY_API=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help demo test lint format docs-check sanitize bench dist clean
+# OpenBLAS is to choose its kernels itself, whatever the shell has pinned.
+BENCH := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python
+
+.PHONY: help demo test peers lint format docs-check sanitize tsan kernels bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +39,10 @@ demo: $(VENV)/.extra-cli ## train on handwritten digits, predict and explain; fi
 
 test: $(VENV)/.extra-test ## run the tests, the docstrings' examples and the documentation
 	$(PYTEST) -n $(JOBS) $(ARGS)
+
+# PyTorch's run too once it is installed, as `make bench` does.
+peers: $(VENV)/.extra-peers ## run the tests that SciPy, ONNX and PyTorch wrote for their functions against ours
+	$(BIN)/python -m pytest -p suites.scipy_plugin suites --pyargs scipy.special.tests.test_logsumexp $(ARGS)
 
 lint: $(VENV)/.extra-all $(VENV)/.extra-lint ## check style and types, Python and C++
 	$(BIN)/ruff check
@@ -59,8 +66,21 @@ sanitize: $(VENV)/.extra-test build/sanitize/.installed ## run the tests under A
 	SOFTMAX_TEST_VOLUME=0.1 $(PYTEST) --capture=sys -n $(JOBS) $(ARGS); \
 	status=$$?; cat build/sanitize/report.* 2> /dev/null && exit 1; exit $$status
 
-bench: $(VENV)/.extra-bench ## compare speed and accuracy with SciPy, PyTorch, ONNX Runtime and JAX
-	$(BIN)/python benchmarks/bench_softmax.py $(ARGS)
+# What is built with the sanitizer is watched; Python and NumPy are not, but for their locks.
+tsan: $(VENV)/.extra-test build/tsan/.installed ## run the tests of threads under ThreadSanitizer (Linux, GCC)
+	@rm -f build/tsan/report.*
+	LD_PRELOAD="$(foreach lib,libtsan.so libstdc++.so.6,$$(g++ -print-file-name=$(lib)))" \
+	TSAN_OPTIONS=die_after_fork=0:report_signal_unsafe=0:log_path=$(CURDIR)/build/tsan/report \
+	PYTHONPATH=$(CURDIR)/build/tsan/site SOFTMAX_TEST_VOLUME=0.1 \
+	$(PYTEST) --capture=sys -n $(JOBS) tests/test_threads.py tests/test_determinism.py -k "thread or fork or call" $(ARGS); \
+	status=$$?; cat build/tsan/report.* 2> /dev/null && exit 1; exit $$status
+
+kernels: $(VENV)/.extra-test ## check the kernels' NEON body under QEMU and the one without vectors (Linux)
+	$(PYTEST) tests/native/check_kernels.py $(ARGS)
+
+bench: $(VENV)/.extra-bench ## measure speed, accuracy and memory beside the peers, and the goals; with ARGS, bench_softmax.py alone
+	@for part in $(if $(ARGS),,import memory neighbour accuracy); do $(BENCH) benchmarks/bench_$$part.py || exit 1; done
+	$(BENCH) benchmarks/bench_softmax.py $(ARGS)
 
 dist: build/.wheel ## build the sdist and the wheel into dist/ and check what they hold
 	rm -rf dist
@@ -93,10 +113,12 @@ $(VENV)/.extra-%: pyproject.toml | $(VENV)/.installed
 	@$(PIP) install "$$(echo build/wheel/*.whl)[$*]" $(if $(filter bench,$*),"$(BENCH_TORCH)")
 	@touch $@
 
-build/sanitize/.installed: $(SOURCES) | $(VENV)/.ready
-	@echo "== build with sanitizers"
-	@rm -rf build/sanitize/wheel build/sanitize/site
-	@CXX=g++ $(WHEEL) -w build/sanitize/wheel -C build-dir=build/sanitize/cmake -C install.strip=false \
-		-C cmake.define.SOFTMAX_SANITIZE=ON -C cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=ON
-	@$(PIP) install --no-deps --target build/sanitize/site build/sanitize/wheel/*.whl
+build/sanitize/.installed: SANITIZERS := address,undefined
+build/tsan/.installed: SANITIZERS := thread
+build/%/.installed: $(SOURCES) | $(VENV)/.ready
+	@echo "== build with -fsanitize=$(SANITIZERS)"
+	@rm -rf build/$*/wheel build/$*/site
+	@CXX=g++ $(WHEEL) -w build/$*/wheel -C build-dir=build/$*/cmake -C install.strip=false \
+		-C cmake.define.SOFTMAX_SANITIZE=$(SANITIZERS) -C cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=ON
+	@$(PIP) install --no-deps --target build/$*/site build/$*/wheel/*.whl
 	@touch $@

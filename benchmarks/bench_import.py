@@ -101,14 +101,15 @@ def table(costs: dict[str, Cost], wheel: Path | None) -> str:
 
 def latest_wheel() -> Path | None:
     """The wheel that was built last, if there is one."""
-    return max((ROOT / "dist").glob("softmax-*.whl"), key=lambda path: path.stat().st_mtime, default=None)
+    wheels = [path for folder in ("dist", "build/wheel") for path in (ROOT / folder).glob("softmax-*.whl")]
+    return max(wheels, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=11, help="how often each is imported (default: %(default)s)")
-    parser.add_argument("--wheel", type=Path, default=latest_wheel(), help="our wheel (default: the newest in dist/)")
+    parser.add_argument("--wheel", type=Path, default=latest_wheel(), help="our wheel (default: the newest built)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to (default: %(default)s)")
     chosen = parser.parse_args(argv)
     installed = [package for package in PACKAGES if importlib.util.find_spec(package.module.split(".")[0])]
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     costs = measure(installed, chosen.rounds)
     print(table(costs, chosen.wheel))
     data: dict[str, Any] = machine(processors()) | {"rounds": chosen.rounds}
-    data["wheel_bytes"] = chosen.wheel.stat().st_size if chosen.wheel else None
+    data["wheel_mb"] = chosen.wheel.stat().st_size / 1e6 if chosen.wheel else None
     data["packages"] = {module: cost._asdict() for module, cost in costs.items()}
     save_json(data, chosen.results / "import.json")
     print(f"Written: {chosen.results / 'import.json'}")

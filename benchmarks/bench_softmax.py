@@ -1,10 +1,10 @@
-"""softmax, log_softmax, logsumexp and cross-entropy beside NumPy, SciPy, PyTorch, ONNX Runtime and JAX.
+"""The softmax family and cross-entropy beside NumPy, SciPy, PyTorch, ONNX Runtime, JAX and the package entmax.
 
     python benchmarks/bench_softmax.py [--only softmax,logsumexp] [--shapes 1000x1000] [--peers torch,scipy] [--quick]
 
-Prints tables of how many times as long each peer takes, with the largest error in ULP beside it, and writes the same as
-JSON and as a picture. Libraries that are not installed are left out. All libraries hold a case's arrays at the same
-time: the largest needs some 6 GB of memory.
+Prints tables of how many times as long each peer takes, with the largest error in ULP beside it, and which goals are
+reached (see goals.py); writes the same as JSON and as a picture. Libraries that are not installed are left out. All
+libraries hold a case's arrays at the same time: the largest needs some 8 GB of memory.
 """
 
 from __future__ import annotations
@@ -20,38 +20,27 @@ from pathlib import Path
 from typing import Any
 
 import chart
+import goals
 import report
-from cases import Case
+from cases import LOSS_SHAPES, ONE_SHAPE, SHAPES, THREE_SHAPES, Case, Shape
 from harness import Refused, Worker, machine, measure, processors
 from peers import OURS, PEERS
 from report import OURS_NAME, TIMES, YARDSTICKS, Results
 
-Shape = tuple[int, ...]
 RESULTS = Path(__file__).with_name("results")
 QUICK_SIZE = 2**21  # elements of the largest input of a quick run
-
-SHAPES: list[Shape] = [
-    (1, 10),
-    (100, 10),
-    (100_000, 10),
-    (1000, 1000),
-    (64, 32_000),
-    (1, 128_256),
-    (8, 128_256),
-    (4096, 4096),
-    (16, 4_194_304),
-]
-THREE_SHAPES: list[Shape] = [(1000, 1000), (64, 32_000), (100_000, 10)]
-LOSS_SHAPES: list[Shape] = [(100_000, 10), (8192, 1000), (1024, 32_000), (512, 128_256)]
 
 GROUPS: dict[str, tuple[list[Case], list[Shape]]] = {
     "softmax": ([Case("softmax"), Case("softmax", out=True)], SHAPES),
     "log_softmax": ([Case("log_softmax")], THREE_SHAPES),
     "logsumexp": ([Case("logsumexp")], THREE_SHAPES),
-    "axis0": ([Case("softmax", axis=0)], [(1000, 1000)]),
-    "float64": ([Case("softmax", dtype="float64")], [(1000, 1000)]),
-    "float16": ([Case("softmax", dtype="float16")], [(1000, 1000)]),
-    "bfloat16": ([Case("softmax", dtype="bfloat16")], [(1000, 1000)]),
+    "axis0": ([Case("softmax", axis=0)], ONE_SHAPE),
+    "float64": ([Case("softmax", dtype="float64")], ONE_SHAPE),
+    "float16": ([Case("softmax", dtype="float16")], ONE_SHAPE),
+    "bfloat16": ([Case("softmax", dtype="bfloat16")], ONE_SHAPE),
+    "sigmoid": ([Case("sigmoid")], ONE_SHAPE),
+    "sparsemax": ([Case("sparsemax")], THREE_SHAPES),
+    "entmax15": ([Case("entmax15")], THREE_SHAPES),
     "cross_entropy": ([Case("cross_entropy")], LOSS_SHAPES),
     "label_smoothing": ([Case("cross_entropy", label_smoothing=0.1)], LOSS_SHAPES),
 }
@@ -158,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report.save_json(report.document(results, about), written[0])
     if chart.draw(results, chosen.results / "softmax.png", heading(about).splitlines()[0]):
         written.append(chosen.results / "softmax.png")
+    print(f"{goals.text(goals.read(chosen.results))}\n")
     print(f"Took {time.perf_counter() - start:.0f} s. Written: {', '.join(map(str, written))}")
     return int(any(readings[OURS_NAME].refusal.startswith("wrong") for _, readings in results))
 

@@ -16,7 +16,28 @@ from numpy.typing import NDArray
 from softmax import reference
 
 Array = NDArray[Any]
+Shape = tuple[int, ...]
 CHECKED_ELEMENTS = 2**22  # of a larger result only some rows, spread from the first to the last, are checked
+
+SHAPES: list[Shape] = [
+    (1, 10),
+    (100, 10),
+    (100_000, 10),
+    (1000, 1000),
+    (64, 32_000),
+    (1, 128_256),
+    (8, 128_256),
+    (4096, 4096),
+    (16, 4_194_304),
+]
+ONE_SHAPE: list[Shape] = [(1000, 1000)]
+THREE_SHAPES: list[Shape] = [(1000, 1000), (64, 32_000), (100_000, 10)]
+ONE_GIGABYTE: Shape = (16, 2**24)  # of float32
+LOSS_SHAPES: list[Shape] = [(100_000, 10), (8192, 1000), (1024, 32_000), (512, 128_256)]
+
+
+def shape_name(shape: Shape) -> str:
+    return "x".join(map(str, shape))
 
 
 class Missing(Exception):
@@ -25,7 +46,7 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One piece of work: an operation on logits of `shape` and `dtype`, drawn from N(0, scale²).
+    """One piece of work: an operation on logits of `shape` and `dtype`, drawn from N(0, scale²) or as in `DRAWS`.
 
     `out` asks for the result in an array that is passed in. The scale of 5 spreads a row as widely as the logits of a
     language model, and keeps every probability in the normal range: below it libraries differ in whether they flush to
@@ -33,18 +54,20 @@ class Case:
     """
 
     op: str
-    shape: tuple[int, ...] = ()
+    shape: Shape = ()
     dtype: str = "float32"
     axis: int = -1
     out: bool = False
     label_smoothing: float = 0.0
+    temperature: float = 1.0
+    draw: str = "normal"
     scale: float = 5.0
     seed: int = 0
 
     @property
     def shape_name(self) -> str:
         """The shape as it is written in tables and on the command line: "1000x1000"."""
-        return "x".join(map(str, self.shape))
+        return shape_name(self.shape)
 
     @property
     def title(self) -> str:
@@ -55,6 +78,7 @@ class Case:
             "with gradient" if self.op == "cross_entropy" else "",
             f"axis={self.axis}" if self.axis != -1 else "",
             f"label_smoothing={self.label_smoothing}" if self.label_smoothing else "",
+            f"temperature={self.temperature:g}" if self.temperature != 1 else "",
             "out=" if self.out else "",
         ]
         return " ".join(filter(None, words))
@@ -82,12 +106,39 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(name)
 
 
+def _normal(case: Case, rng: np.random.Generator) -> Array:
+    logits = rng.standard_normal(case.shape, dtype=np.float64 if case.dtype == "float64" else np.float32)
+    logits *= case.scale
+    return logits
+
+
+def _one_large(case: Case, rng: np.random.Generator) -> Array:
+    logits = _normal(case, rng)
+    logits[..., 0] = 60
+    return logits
+
+
+def _logsumexp_near_zero(case: Case, rng: np.random.Generator) -> Array:
+    logits = _normal(case, rng)
+    return logits - reference.logsumexp(logits, keepdims=True)
+
+
+# What the logits of a case are. All but the first are hard to do exactly.
+DRAWS: dict[str, Callable[[Case, np.random.Generator], Array]] = {
+    "normal": _normal,
+    "ties": lambda case, rng: _normal(case, rng).round(),
+    "one large": _one_large,
+    "offset": lambda case, rng: _normal(case, rng) + 10_000,
+    "tails": lambda case, rng: rng.uniform(-100, 0, case.shape),
+    "pair": lambda case, rng: np.full(case.shape, [20.0, 0.0]),
+    "logsumexp near 0": _logsumexp_near_zero,
+}
+
+
 def inputs(case: Case) -> dict[str, Array]:
     """The arrays that the operation is given, the same in every process."""
     rng = np.random.default_rng(case.seed)
-    drawn = np.float64 if case.dtype == "float64" else np.float32
-    logits = rng.standard_normal(case.shape, dtype=drawn)
-    logits *= case.scale
+    logits = DRAWS[case.draw](case, rng)
     arrays: dict[str, Array] = {"logits": logits.astype(numpy_dtype(case.dtype), copy=False)}
     if case.op == "cross_entropy":
         arrays["targets"] = rng.integers(case.shape[-1], size=case.shape[:-1])
@@ -113,18 +164,56 @@ def _wide(case: Case, x: Array) -> Array:
 
 
 def _softmax(case: Case, logits: Array) -> Iterator[Part]:
-    probs = reference.softmax(_wide(case, logits[checked_rows(case)]), axis=case.axis)
+    x = _wide(case, logits[checked_rows(case)])
+    probs = reference.softmax(x, axis=case.axis, temperature=case.temperature)
     yield Part(probs)
 
 
 def _log_softmax(case: Case, logits: Array) -> Iterator[Part]:
-    log_probs = reference.log_softmax(_wide(case, logits[checked_rows(case)]), axis=case.axis)
+    x = _wide(case, logits[checked_rows(case)])
+    log_probs = reference.log_softmax(x, axis=case.axis, temperature=case.temperature)
     yield Part(log_probs, -log_probs.min(axis=case.axis, keepdims=True))
 
 
 def _logsumexp(case: Case, logits: Array) -> Iterator[Part]:
     x = _wide(case, logits[checked_rows(case)])
-    yield Part(reference.logsumexp(x, axis=case.axis), np.abs(x).max(axis=case.axis))
+    exact, top = reference.logsumexp(x, axis=case.axis), x.max(axis=case.axis)
+    yield Part(exact, np.abs(x).max(axis=case.axis), np.maximum(np.abs(top), np.abs(exact - top)))
+
+
+def _sigmoid(case: Case, logits: Array) -> Iterator[Part]:
+    x = _wide(case, logits[checked_rows(case)])
+    less = np.exp(-np.abs(x))
+    yield Part(np.where(x < 0, less, 1) / (1 + less))
+
+
+def _sparsemax(case: Case, logits: Array) -> Iterator[Part]:
+    return _projection(case, logits, lambda count, sums, squares: (sums - 1) / count, power=1)
+
+
+def _entmax15(case: Case, logits: Array) -> Iterator[Part]:
+    def threshold(count: Array, sums: Array, squares: Array) -> Array:
+        mean = sums / count
+        return mean - np.sqrt(np.maximum(1 - (squares - mean * sums), 0) / count)
+
+    return _projection(case, logits, threshold, power=2)
+
+
+def _projection(case: Case, logits: Array, threshold: Callable[..., Array], power: int) -> Iterator[Part]:
+    """max(z - tau, 0)**power for z = x / power, with the tau at which it sums to 1.
+
+    tau is the threshold of the largest z, as many of them as lie above their own threshold. Source: Peters, Niculae &
+    Martins, "Sparse sequence-to-sequence models", ACL 2019, doi:10.18653/v1/P19-1146.
+    """
+    x = logits[checked_rows(case)].astype(np.longdouble)
+    z = (x - x.max(axis=-1, keepdims=True)) / power
+    largest_first = -np.sort(-z, axis=-1)
+    sums, squares = largest_first.cumsum(axis=-1), (largest_first**2).cumsum(axis=-1)
+    thresholds = threshold(np.arange(1, z.shape[-1] + 1), sums, squares)
+    support = (thresholds < largest_first).sum(axis=-1, keepdims=True)
+    tau = np.take_along_axis(thresholds, support - 1, axis=-1)
+    # The peers subtract in the logits' own precision, so that an entry close to tau is mostly rounding.
+    yield Part(np.maximum(z - tau, 0) ** power, np.abs(x).max(axis=-1, keepdims=True))
 
 
 def _cross_entropy(case: Case, logits: Array, targets: Array) -> Iterator[Part]:
@@ -154,6 +243,9 @@ EXACT: dict[str, Callable[..., Iterator[Part]]] = {
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "logsumexp": _logsumexp,
+    "sigmoid": _sigmoid,
+    "sparsemax": _sparsemax,
+    "entmax15": _entmax15,
     "cross_entropy": _cross_entropy,
 }
 

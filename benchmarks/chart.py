@@ -19,8 +19,11 @@ STYLES = {
     "torch": ("#D55E00", "o"),
     "onnxruntime": ("#009E73", "v"),
     "jax": ("#CC79A7", "P"),
+    "entmax": ("#0072B2", "X"),
+    "entmax-top": ("#F0E442", "X"),
 }
-YARDSTICK_STYLES = dict(zip(YARDSTICKS, [("#999999", "|"), ("#666666", "|")], strict=True))
+GREYS = ["#bbbbbb", "#999999", "#666666", "#333333"]
+YARDSTICK_STYLES = {name: (grey, "|") for name, grey in zip(YARDSTICKS, GREYS, strict=True)}
 SMALLEST_ULP = 0.1  # a logarithmic axis has no 0
 
 Dots = dict[str, tuple[list[float], list[int]]]  # for each library: values and rows

@@ -86,10 +86,8 @@ def check(answer: list[Array], parts: list[Part], dtype: str) -> float:
 
 def environment(threads: int) -> dict[str, str]:
     """The environment of a process that is timed on `threads` processors."""
-    # OpenBLAS chooses its kernels itself, whatever the shell that starts the benchmark has pinned.
-    kept = {name: value for name, value in os.environ.items() if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
     pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return kept | dict.fromkeys(pools, str(threads))
+    return os.environ | dict.fromkeys(pools, str(threads))
 
 
 class Worker:
@@ -102,7 +100,7 @@ class Worker:
             [sys.executable, str(WORKER), f"{library.__module__}:{library.__qualname__}", str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(threads),
+            env=environment(threads) | library.environment,
         )
 
     def ask(self, method: str, *arguments: object) -> Any:

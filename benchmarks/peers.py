@@ -6,6 +6,7 @@ model, compiling) is not timed. To add an operation, write a method of its name 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable
@@ -28,7 +29,9 @@ class Library:
     label: ClassVar[str]
     modules: ClassVar[tuple[str, ...]]  # what has to be installed, the one whose version counts first
     has_out: ClassVar[bool] = False
+    has_temperature: ClassVar[bool] = False  # without, it is given the quotients, as its user would compute them
     is_yardstick: ClassVar[bool] = False  # moves the same bytes, but computes nothing that could be checked
+    environment: ClassVar[dict[str, str]] = {}  # of its process
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -51,6 +54,7 @@ class Softmax(Library):
     label = "softmax"
     modules = ("softmax",)
     has_out = True
+    has_temperature = True
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
@@ -63,15 +67,28 @@ class Softmax(Library):
         return super().describe() | ({"isa": str(native.isa())} if hasattr(native, "isa") else {})
 
     def softmax(self, case: Case, logits: Array) -> Call:
-        if case.out:
-            return partial(self.api.softmax, logits, axis=case.axis, out=np.empty_like(logits))
-        return partial(self.api.softmax, logits, axis=case.axis)
+        return self._on_scores(self.api.softmax, case, logits)
 
     def log_softmax(self, case: Case, logits: Array) -> Call:
-        return partial(self.api.log_softmax, logits, axis=case.axis)
+        return self._on_scores(self.api.log_softmax, case, logits)
+
+    def _on_scores(self, function: Callable[..., Any], case: Case, logits: Array) -> Call:
+        options: dict[str, Any] = {"out": np.empty_like(logits)} if case.out else {}
+        if case.temperature != 1:
+            options["temperature"] = case.temperature
+        return partial(function, logits, axis=case.axis, **options)
 
     def logsumexp(self, case: Case, logits: Array) -> Call:
         return partial(self.api.logsumexp, logits, axis=case.axis)
+
+    def sigmoid(self, case: Case, logits: Array) -> Call:
+        return partial(self.api.sigmoid, logits)
+
+    def sparsemax(self, case: Case, logits: Array) -> Call:
+        return partial(self.api.sparsemax, logits)
+
+    def entmax15(self, case: Case, logits: Array) -> Call:
+        return partial(self.api.entmax, logits, 1.5)
 
     def cross_entropy(self, case: Case, logits: Array, targets: Array) -> Call:
         options = {"label_smoothing": case.label_smoothing} if case.label_smoothing else {}
@@ -106,6 +123,9 @@ class NumPy(Library):
             )
 
         return call
+
+    def sigmoid(self, case: Case, logits: Array) -> Call:
+        return lambda: 1 / (1 + np.exp(-logits))
 
     def cross_entropy(self, case: Case, logits: Array, targets: Array) -> Call:
         rows, alpha = np.arange(len(logits)), case.label_smoothing
@@ -145,11 +165,12 @@ class SciPy(Library):
     def logsumexp(self, case: Case, logits: Array) -> Call:
         return partial(self.special.logsumexp, logits, axis=case.axis)
 
+    def sigmoid(self, case: Case, logits: Array) -> Call:
+        return partial(self.special.expit, logits)
 
-class Torch(Library):
-    label = "PyTorch"
-    modules = ("torch",)
-    has_out = True
+
+class Tensors(Library):
+    """What works on PyTorch's tensors."""
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
@@ -172,6 +193,12 @@ class Torch(Library):
             return self.torch.from_numpy(array.view(np.int16)).view(self.torch.bfloat16)
         return self.torch.from_numpy(array)
 
+
+class Torch(Tensors):
+    label = "PyTorch"
+    modules = ("torch",)
+    has_out = True
+
     def softmax(self, case: Case, logits: Array) -> Call:
         tensor = self._tensor(logits)
         if case.out:
@@ -184,6 +211,9 @@ class Torch(Library):
     def logsumexp(self, case: Case, logits: Array) -> Call:
         return partial(self.torch.logsumexp, self._tensor(logits), case.axis)
 
+    def sigmoid(self, case: Case, logits: Array) -> Call:
+        return partial(self.torch.sigmoid, self._tensor(logits))
+
     def cross_entropy(self, case: Case, logits: Array, targets: Array) -> Call:
         leaf, classes = self._tensor(logits).requires_grad_(), self._tensor(targets)
         function = self.torch.nn.functional.cross_entropy
@@ -195,6 +225,31 @@ class Torch(Library):
             return loss, leaf.grad
 
         return call
+
+
+class Entmax(Tensors):
+    """The package of the functions' authors; it sorts whole rows."""
+
+    label = "entmax"
+    modules = ("entmax", "torch")
+    most: ClassVar[int | None] = None  # of the largest entries, how many are looked at first
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        self.entmax = importlib.import_module("entmax")
+
+    def sparsemax(self, case: Case, logits: Array) -> Call:
+        return partial(self.entmax.sparsemax, self._tensor(logits), case.axis, self.most)
+
+    def entmax15(self, case: Case, logits: Array) -> Call:
+        return partial(self.entmax.entmax15, self._tensor(logits), case.axis, self.most)
+
+
+class EntmaxTop(Entmax):
+    """The same with a selection of the 100 largest in place of the sort, which is much faster in long rows."""
+
+    label = "entmax, k=100"
+    most = 100
 
 
 class OnnxRuntime(Library):
@@ -242,6 +297,9 @@ class OnnxRuntime(Library):
     def logsumexp(self, case: Case, logits: Array) -> Call:
         return self._run("ReduceLogSumExp", case, logits, axes=[case.axis], keepdims=0)
 
+    def sigmoid(self, case: Case, logits: Array) -> Call:
+        return self._run("Sigmoid", case, logits)
+
 
 class Jax(Library):
     """Compiled functions on arrays that are JAX's already."""
@@ -268,6 +326,9 @@ class Jax(Library):
 
     def logsumexp(self, case: Case, logits: Array) -> Call:
         return self._compiled(partial(self.jax.nn.logsumexp, axis=case.axis), logits)
+
+    def sigmoid(self, case: Case, logits: Array) -> Call:
+        return self._compiled(self.jax.nn.sigmoid, logits)
 
     def cross_entropy(self, case: Case, logits: Array, targets: Array) -> Call:
         alpha = case.label_smoothing
@@ -309,6 +370,30 @@ class CopyInThreads(Copy):
         return lambda: list(pool.map(np.copyto, targets, sources))
 
 
+# glibc's memcpy writes past the cache (non-temporal stores) only from three quarters of a large last cache on; here it
+# does so from 1 MB on, so that what is written is not read first.
+PAST_THE_CACHE = {"GLIBC_TUNABLES": "glibc.cpu.x86_non_temporal_threshold=0x100000"}
+
+
+class CopyPastCache(Copy):
+    label = "copy, past cache"
+    environment = PAST_THE_CACHE
+
+
+class CopyPastCacheInThreads(CopyInThreads):
+    label = "copy, past cache, threads"
+    environment = PAST_THE_CACHE
+
+
+class Exponentials(Copy):
+    """NumPy's exponential of each entry, for what a new result costs it (see `bench_memory.py`)."""
+
+    label = "NumPy's exp"
+
+    def softmax(self, case: Case, logits: Array) -> Call:
+        return partial(np.exp, logits, out=np.empty_like(logits) if case.out else None)
+
+
 OURS = Softmax
 PEERS: dict[str, type[Library]] = {
     "numpy": NumPy,
@@ -316,6 +401,10 @@ PEERS: dict[str, type[Library]] = {
     "torch": Torch,
     "onnxruntime": OnnxRuntime,
     "jax": Jax,
+    "entmax": Entmax,
+    "entmax-top": EntmaxTop,
     "copy": Copy,
     "copy-threads": CopyInThreads,
+    "copy-past-cache": CopyPastCache,
+    "copy-past-cache-threads": CopyPastCacheInThreads,
 }

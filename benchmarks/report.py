@@ -77,10 +77,13 @@ def table(results: Results) -> str:
     return grid(rows)
 
 
+def like_with_like_title(peer: str) -> str:
+    return "softmax float32" + (" out=" if PEERS[peer].has_out else "")
+
+
 def like_with_like(results: Results, peer: str) -> Results:
     """The float32 softmax results to judge a peer by: those of `out=` if it has that, of new results otherwise."""
-    has_out = PEERS[peer].has_out
-    return [result for result in results if result[0].title == "softmax float32" + (" out=" if has_out else "")]
+    return [result for result in results if result[0].title == like_with_like_title(peer)]
 
 
 def means(results: Results) -> dict[str, dict[str, float]]:

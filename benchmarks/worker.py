@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import cases
@@ -41,7 +42,10 @@ class Session:
         operation = getattr(self.library, case.op, None)
         if operation is None or (case.out and not self.library.has_out):
             raise Missing(f"{case.op}{' with out=' if case.out else ''}")
-        self.call = operation(case, **cases.inputs(case))
+        arrays = cases.inputs(case)
+        if case.temperature != 1 and not self.library.has_temperature:
+            arrays["logits"] /= arrays["logits"].dtype.type(case.temperature)
+        self.call = operation(case, **arrays)
         answer = self.library.arrays(self.call())
         wanted = cases.numpy_dtype(case.dtype)
         for part in answer:
@@ -63,6 +67,22 @@ class Session:
             self._time(max(1, calls // 4))
         return self._time(calls) / calls
 
+    def memory(self) -> tuple[int, int]:
+        """How many pages one more call makes the system map, and how many bytes beyond those held before it holds.
+
+        Linux only. The two calls before it are for what the memory allocator learns from them.
+        """
+        import resource
+
+        self.call()
+        self.call()
+        held = _status("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        self.call()
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+        return faults, max(0, _status("VmHWM") - held)
+
     def forget(self) -> None:
         """Drop the case's arrays."""
         self.call = lambda: None
@@ -77,6 +97,12 @@ class Session:
         taken = time.perf_counter() - start
         gc.enable()
         return taken
+
+
+def _status(name: str) -> int:
+    """What the system knows about this process's memory, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def settle(limit: float = 2.0) -> float:

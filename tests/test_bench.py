@@ -2,7 +2,9 @@
 
 import json
 import math
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
+import bench_accuracy
 import bench_import
+import bench_memory
+import bench_neighbour
 import bench_softmax
 import cases
+import goals
 import harness
 import peers
 import report
@@ -58,6 +64,21 @@ class Raising(NumPy):
 class Ending(NumPy):
     def softmax(self, case, logits):
         os._exit(7)
+
+
+class WithEnvironment(NumPy):
+    environment = {"A_SETTING": "1"}
+
+    def softmax(self, case, logits):
+        os.environ["A_SETTING"]
+        return super().softmax(case, logits)
+
+
+class WithoutThreshold(NumPy):
+    """Not a projection, but close to one."""
+
+    def sparsemax(self, case, logits):
+        return lambda: logits.clip(logits.max(axis=-1, keepdims=True) - 1) - logits.max(axis=-1, keepdims=True) + 1
 
 
 class EndingLater(NumPy):
@@ -170,6 +191,76 @@ def test_checked_rows_of_a_large_array_include_the_first_and_the_last():
         assert len(rows) * shape[1] <= max(cases.CHECKED_ELEMENTS, 2 * shape[1])
 
 
+def exact(op, logits):
+    (part,) = cases.EXACT[op](Case(op, np.shape(logits)), np.asarray(logits, np.float32))
+    return part.exact
+
+
+def test_exact_sparsemax_by_hand():
+    assert exact("sparsemax", [[0.5, 0, -1]]).tolist() == [[0.75, 0.25, 0]]
+    assert exact("sparsemax", [[7, 5, 5], [3, 3, 3]]) == pytest.approx(np.array([[1, 0, 0], [1 / 3] * 3]))
+
+
+def test_exact_entmax15_by_hand():
+    share = ((1 + 7**0.5) / 4) ** 2  # (1/2 - t)^2 + t^2 = 1
+    assert exact("entmax15", [[1, 0], [2, 0], [3, 3]]) == pytest.approx(
+        np.array([[share, 1 - share], [1, 0], [0.5] * 2])
+    )
+
+
+@pytest.mark.parametrize(("op", "power"), [("sparsemax", 1), ("entmax15", 2)])
+@pytest.mark.parametrize("scale", [0.1, 5.0])
+def test_exact_projections_are_those_with_sum_1(op, power, scale):
+    z = cases.inputs(Case(op, (20, 300), scale=scale))["logits"].astype(float) / power
+    low, high = z.max(axis=-1) - 1, z.max(axis=-1)
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = (np.maximum(z - middle[:, None], 0) ** power).sum(axis=-1) > 1
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    np.testing.assert_allclose(exact(op, z * power), np.maximum(z - low[:, None], 0) ** power, atol=1e-13)
+
+
+def test_exact_sigmoid():
+    x = [-40.0, -1.0, 0.0, 1.0, 40.0]
+    assert exact("sigmoid", [x])[0] == pytest.approx([1 / (1 + math.exp(-v)) for v in x], rel=1e-15)
+
+
+@pytest.mark.parametrize("draw", cases.DRAWS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_draws_are_finite_and_the_same_again(draw, dtype):
+    case = Case("softmax", (3, 2), dtype, draw=draw)
+    first, again = (cases.inputs(case)["logits"] for _ in range(2))
+    assert (first.dtype, first.shape) == (dtype, (3, 2))
+    assert np.isfinite(first).all()
+    assert (first == again).all()
+
+
+def test_draws_are_hard_as_their_names_say():
+    def drawn(draw):
+        return cases.inputs(Case("softmax", (4, 50), draw=draw, scale=1))["logits"]
+
+    assert (drawn("ties") == drawn("ties").round()).all()
+    assert (drawn("one large")[:, 0] == 60).all()
+    assert drawn("offset").min() > 9000
+    assert drawn("tails").min() < -90
+    near_zero = drawn("logsumexp near 0").astype(float)
+    assert np.abs(np.log(np.exp(near_zero).sum(axis=-1))).max() < 1e-6
+
+
+@pytest.mark.parametrize("library", [peers.Softmax, peers.NumPy])
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+def test_every_library_gets_the_temperature(library, op):
+    reading = reading_of(library, Case(op, (30, 5), temperature=4, scale=9.0))
+    assert not reading.refusal
+    assert reading.ulp < 1000
+
+
+def test_logsumexp_near_0_is_judged_by_what_cancels():
+    (part,) = cases.expected(Case("logsumexp", (5, 10), draw="logsumexp near 0"))
+    assert np.abs(part.exact).max() < 1e-6
+    assert np.min(part.terms) > 0.01
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.1])
 def test_exact_gradient_is_the_derivative_of_the_exact_loss(alpha):
     case = Case("cross_entropy", (3, 4), "float64", label_smoothing=alpha)
@@ -204,6 +295,10 @@ def test_a_wrong_answer_is_refused_and_not_timed(library, name, reason):
         raise Refused(reading.refusal)
 
 
+def test_a_wrong_projection_is_refused(library):
+    assert "wrong answer" in reading_of(library("WithoutThreshold"), Case("sparsemax", (3, 50))).refusal
+
+
 def test_an_operation_that_a_library_does_not_have_is_missing(library):
     assert reading_of(library("Right"), Case("softmax", (3, 5), out=True)).refusal == "Missing: softmax with out="
     assert reading_of(peers.SciPy, Case("cross_entropy", (3, 5))).refusal == "Missing: cross_entropy"
@@ -215,11 +310,21 @@ def test_exit_status_says_when_an_answer_of_ours_is_wrong(library, monkeypatch, 
     assert bench_softmax.main(arguments) == 1
 
 
-def test_workers_choose_their_own_blas_kernels(monkeypatch):
-    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+def test_all_thread_pools_of_a_worker_get_the_same_size():
     environment = harness.environment(2)
-    assert "OPENBLAS_CORETYPE" not in environment
-    assert environment["OMP_NUM_THREADS"] == "2"
+    assert {environment[f"{pool}_NUM_THREADS"] for pool in ("OMP", "OPENBLAS", "MKL")} == {"2"}
+
+
+def test_a_library_has_its_own_environment(library):
+    assert len(reading_of(library("WithEnvironment"), Case("softmax", (3, 5))).times) == 2
+
+
+def test_blas_chooses_its_own_kernels():
+    root = Path(__file__).parent.parent
+    commands = subprocess.check_output(["make", "-n", "bench", "ARGS=--quick"], cwd=root, text=True).splitlines()
+    assert (
+        "env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv/bin/python benchmarks/bench_softmax.py --quick" in commands
+    )
 
 
 def test_the_whole_run_on_small_shapes(tmp_path, capsys, monkeypatch):
@@ -228,6 +333,8 @@ def test_the_whole_run_on_small_shapes(tmp_path, capsys, monkeypatch):
     assert bench_softmax.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "left out: PyTorch" in printed
+    assert "softmax float32 >= 12 × SciPy" in printed
+    assert "sparsemax float32 >= 5 × entmax at its faster" in printed
     for words in ["softmax float32 out=", "logsumexp float32", "cross_entropy float32 with gradient", "geometric mean"]:
         assert words in printed
     document = json.loads((tmp_path / "softmax.json").read_text())
@@ -252,3 +359,152 @@ def test_import_benchmark(tmp_path, capsys, monkeypatch):
     assert bench_import.main(["--rounds=1", f"--results={tmp_path}"]) == 0
     assert "above NumPy" in capsys.readouterr().out
     assert json.loads((tmp_path / "import.json").read_text())["packages"]["softmax"]["installed"] > 0
+
+
+@pytest.mark.parametrize(("out", "least", "most"), [(False, 39e6, 41e6), (True, 0, 1e6)])
+def test_memory_of_a_call_is_that_of_its_new_result(out, least, most):
+    with harness.Worker(peers.Exponentials, threads=1) as worker:
+        worker.ask("prepare", Case("softmax", (2, 5_000_000), out=out))
+        faults, held = worker.ask("memory")
+    assert least <= held <= most
+    assert (faults > 0) >= (not out)
+
+
+def test_memory_benchmark(tmp_path, capsys):
+    assert bench_memory.main(["--rounds=1", "--quick", f"--results={tmp_path}"]) == 0
+    assert "new faults" in capsys.readouterr().out
+    document = json.loads((tmp_path / "memory.json").read_text())
+    assert {(entry["library"], entry["out"]) for entry in document["new_results"]} >= {
+        ("softmax", True),
+        ("exp", False),
+    }
+    assert document["beyond_mb"] < 1
+
+
+def test_neighbour_benchmark(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_neighbour, "in_a_process", lambda case, threads, neighbour: 3.0 if neighbour else 2.0)
+    monkeypatch.setattr(peers.OnnxRuntime, "modules", ("numpy",))
+    assert bench_neighbour.main([f"--results={tmp_path}", "--rounds=1"]) == 0
+    assert json.loads((tmp_path / "neighbour.json").read_text())["ratio"] == 1.5
+
+
+def test_neighbour_benchmark_times_our_calls_alone(monkeypatch):
+    monkeypatch.setattr(bench_neighbour, "SECONDS", 0.01)
+    monkeypatch.setattr(bench_neighbour, "OnnxRuntime", SlowNeighbour)
+    assert bench_neighbour.median_time(Case("softmax", (3, 5), out=True), 1, neighbour=True) < SlowNeighbour.seconds
+
+
+class SlowNeighbour(peers.Library):
+    seconds = 0.1
+
+    def softmax(self, case, logits):
+        return lambda: time.sleep(self.seconds)
+
+
+def test_accuracy_benchmark(tmp_path, capsys, monkeypatch):
+    chosen = {key: case for key, case in bench_accuracy.CASES.items() if case.shape == (1, 2) or key[0] == "sigmoid"}
+    monkeypatch.setattr(bench_accuracy, "CASES", chosen)
+    assert bench_accuracy.main(["--peers=scipy", f"--results={tmp_path}"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "|  | logits | softmax | SciPy |"
+    rows = json.loads((tmp_path / "accuracy.json").read_text())["cases"]
+    assert [(row["op"], row["logits"]) for row in rows] == list(chosen)
+    pair = rows[0]["ulp"]
+    assert pair["softmax"] <= 2 < 1e6 < pair["scipy"]
+
+
+def test_the_table_of_the_documentation_has_every_case():
+    page = (Path(__file__).parent.parent / "docs" / "numerics.md").read_text(encoding="utf-8")
+    assert [key for key in bench_accuracy.CASES if f"| {' | '.join(key)} |" not in page] == []
+
+
+def made_up(ratios, title=goals.NEW, shapes=cases.SHAPES):
+    """A document in which each peer has the given ratios, a refusal where it is text."""
+    entries = [
+        {
+            peer: {"ratio": None, "refusal": row} if isinstance(row, str) else {"ratio": row, "refusal": ""}
+            for peer, row in zip(ratios, rows, strict=True)
+        }
+        for rows in zip(*ratios.values(), strict=True)
+    ]
+    rows = zip(shapes, entries, strict=False)
+    return {"softmax": {"cases": [{"title": title, "shape": list(s), "libraries": entry} for s, entry in rows]}}
+
+
+def goal_beside(peer, every=False):
+    return next(goal for goal in goals.GOALS if goal.others == [(goals.NEW, peer)] and goal.every == every)
+
+
+def test_goal_of_a_geometric_mean():
+    finding = goal_beside("scipy").find(made_up({"scipy": [4.0, 9.0] + [6.0] * 7}))
+    assert finding.value == pytest.approx(6)
+    assert finding.least == (4.0, (1, 10))
+    assert goals.verdict(goal_beside("scipy"), finding) == "not reached"
+    assert goals.verdict(goal_beside("scipy"), goals.Finding(12.0)) == "reached"
+
+
+def test_goal_of_every_row():
+    goal = goal_beside("jax", every=True)
+    finding = goal.find(made_up({"jax": [100.0] * 8 + [0.99]}))
+    assert (finding.value, goals.verdict(goal, finding)) == (0.99, "not reached")
+
+
+def test_goals_without_figures_are_not_reached():
+    goal = goal_beside("scipy")
+    assert goals.verdict(goal, goal.find({})) == "not measured"
+    assert goals.verdict(goal, goal.find(made_up({"torch": [99.0] * 9}))) == "not measured"
+    assert goals.verdict(goal, goal.find(made_up({"scipy": ["wrong answer"] * 9}))) == "not measured"
+    assert goals.verdict(goal, goal.find(made_up({"scipy": [99.0] * 8}))) == "only 8 of 9 rows measured"
+    assert (
+        goals.verdict(goal, goal.find(made_up({"scipy": [99.0] * 8 + ["wrong answer"]}))) == "only 8 of 9 rows measured"
+    )
+
+
+def test_goal_against_the_fastest_of_several():
+    goal = next(goal for goal in goals.GOALS if goal.work == "sparsemax float32")
+    both = {"entmax": [9.0, 9.0, 9.0], "entmax-top": [3.0, 27.0, 8.0]}
+    finding = goal.find(made_up(both, "sparsemax float32", cases.THREE_SHAPES))
+    assert finding.value == pytest.approx((3 * 9 * 8) ** (1 / 3))
+    del both["entmax-top"]
+    assert goal.find(made_up(both, "sparsemax float32", cases.THREE_SHAPES)).value is None
+
+
+def test_goal_against_the_fastest_copy_that_there_is():
+    goal = next(goal for goal in goals.GOALS if goal.work.startswith("bandwidth"))
+    copies = {name: [1.2] for name in report.YARDSTICKS} | {report.YARDSTICKS[1]: ["Missing: threads"]}
+    assert goal.find(made_up(copies, goals.OUT, [(4096, 4096)])).value == pytest.approx(1.2)
+    copies[report.YARDSTICKS[2]] = [0.7]
+    assert goal.find(made_up(copies, goals.OUT, [(4096, 4096)])).value == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("document", "value", "words"),
+    [
+        ({"import": {"wheel_mb": 1.6}}, 1.6, "not reached"),
+        ({"import": {"wheel_mb": 1.5}}, 1.5, "reached"),
+        ({"import": {"wheel_mb": None}}, None, "not measured"),
+        ({"memory": {"beyond_mb": 0.1, "shape": [16, 2**24]}}, 0.1, "reached"),
+        ({"memory": {"beyond_mb": 0.1, "shape": [64, 1024]}}, None, "not measured"),
+        ({"neighbour": {"ratio": 1.6, "shape": [1000, 1000]}}, 1.6, "not reached"),
+    ],
+)
+def test_goals_of_other_documents(document, value, words):
+    goal = next(goal for goal in goals.GOALS if isinstance(goal, goals.Limit) and goal.document in document)
+    finding = goal.find(document)
+    assert (finding.value, goals.verdict(goal, finding)) == (value, words)
+
+
+def test_every_goal_names_a_table_that_is_measured():
+    titles = {template.title for templates, _ in bench_softmax.GROUPS.values() for template in templates}
+    assert {title for goal in goals.GOALS for title, _ in getattr(goal, "others", [])} <= titles
+    shapes = {(case.title, case.shape) for case in bench_softmax.chosen_cases(bench_softmax.options([]))}
+    ratios = [goal for goal in goals.GOALS if isinstance(goal, goals.Ratio)]
+    assert {(title, shape) for goal in ratios for title, _ in goal.others for shape in goal.shapes} <= shapes
+
+
+def test_goals_of_a_folder(tmp_path, capsys):
+    (tmp_path / "import.json").write_text(json.dumps({"date": "today", "wheel_mb": 0.4}))
+    assert goals.main([f"--results={tmp_path}"]) == 0
+    printed = capsys.readouterr().out
+    assert "import of today" in printed
+    wheel = next(line for line in printed.splitlines() if line.startswith("wheel"))
+    assert wheel.split()[-1] == "reached"

@@ -11,7 +11,19 @@ import numpy as np
 import pytest
 from numerics import DTYPES, same_bits
 
-from softmax import Partition, _native, cross_entropy, log_softmax, logsumexp, sigmoid, softmax, value_and_grad
+from softmax import (
+    Partition,
+    _native,
+    cross_entropy,
+    log_sigmoid,
+    log_softmax,
+    logsumexp,
+    sigmoid,
+    softmax,
+    softmin,
+    value_and_grad,
+    vjp,
+)
 
 LONG = 20 * 4096 + 7  # a row of many blocks, which threads share
 SHAPES = ((3000, 17), (300, 1000), (9, 5000), (2, LONG), (1, LONG))
@@ -39,12 +51,21 @@ def everything(x):
         "logsumexp, masked": logsumexp(x, where=keep),
         "Partition.maximum": z.maximum,
         "Partition.others": z.others,
+        "Partition.others_low": z.others_low,
+        "Partition of two": (z | Partition.of(x[:, ::-1] + 1)).others_low,
         "Partition.softmax": z.softmax(x),
         "Partition.log_softmax": z.log_softmax(x),
         "Partition, masked": Partition.of(x, where=keep).others,
         "cross_entropy": cross_entropy(x, targets, reduction="none"),
         "gradient": value_and_grad(cross_entropy)(x, targets, reduction="none")[1],
         "sigmoid": sigmoid(x),
+        "log_sigmoid": log_sigmoid(x),
+        "softmin": softmin(x),
+        "logsumexp, weighted": logsumexp(x, weights=np.cos(np.arange(size)), return_sign=True)[0],
+        "vjp of softmax": vjp(softmax, x, temperature=0.7)[1](x),
+        "vjp of log_softmax": vjp(log_softmax, x)[1](x),
+        "vjp of logsumexp": vjp(logsumexp, x)[1](x[:, 0]),
+        "vjp of sigmoid": vjp(sigmoid, x)[1](x),
     }
 
 

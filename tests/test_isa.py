@@ -13,7 +13,20 @@ from numerics import TABLE, print_table_at_the_end
 from softmax import _native
 
 HERE = Path(__file__).parent
-KERNEL_TESTS = ("accuracy", "functions", "determinism", "partition", "losses", "gradients", "sparse")
+KERNEL_TESTS = (
+    "accuracy",
+    "arrays",
+    "degenerate",
+    "determinism",
+    "functions",
+    "gradients",
+    "losses",
+    "partition",
+    "sigmoid",
+    "softmin",
+    "sparse",
+    "weights",
+)
 ISAS = _native.supported_isas()
 VOLUME = "0.1"  # of rows and hypothesis examples; the run around this one has them all, and those of threads
 

@@ -27,7 +27,7 @@ LAYERS = [
     "attention sampling losses",
     "gradients",
     "partition sparse",
-    "functions",
+    "functions elementwise",
     "_arrays",
     "_native reference",
 ]

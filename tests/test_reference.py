@@ -95,3 +95,30 @@ def test_losses_are_those_of_the_definition():
         probs = np.exp(row) / np.exp(row).sum()
         np.testing.assert_allclose(slope[index], probs - (np.arange(6) == target), rtol=1e-11)
     assert reference.cross_entropy([20.0, 0.0], 0) == pytest.approx(2.061153620314381e-09, rel=1e-15)
+
+
+def test_sigmoids_are_those_of_the_definition():
+    x = np.linspace(-30, 30, 301)
+    np.testing.assert_allclose(reference.sigmoid(x), 1 / (1 + np.exp(-x)), rtol=1e-15)
+    np.testing.assert_allclose(reference.log_sigmoid(x), -np.log1p(np.exp(-x)), rtol=1e-15)
+    np.testing.assert_array_equal(reference.sigmoid([-INF, INF, np.nan]), [0, 1, np.nan])
+    np.testing.assert_array_equal(reference.log_sigmoid([-INF, INF, np.nan]), [-INF, 0, np.nan])
+
+
+def test_weights_multiply_the_exponentials():
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(0, 3, (4, 6)), rng.normal(0, 1, (4, 6))
+    for axis in (0, -1, None):
+        total = (weights * np.exp(x)).sum(axis=axis, where=x < 3)
+        log, sign = reference.logsumexp(x, axis, weights=weights, where=x < 3, return_sign=True)
+        np.testing.assert_allclose(log, np.log(np.abs(total)), rtol=1e-12)
+        np.testing.assert_array_equal(sign, np.sign(total))
+    np.testing.assert_array_equal(reference.logsumexp([1, np.nan], weights=[1, 0], return_sign=True), [1, 1])
+    assert np.isnan(reference.logsumexp([1, 2], weights=[1, -1]))
+
+
+def test_the_smallest_and_the_first_largest():
+    np.testing.assert_allclose(reference.softmin(np.uint8([0, 255])), [1, np.exp(-255.0)])
+    x = np.array([[1, 3, 3], [-INF, -INF, -INF], [np.nan, 1, 2], [INF, 1, INF]])
+    np.testing.assert_array_equal(reference.hardmax(x), [[0, 1, 0], [0, 0, 0], [np.nan] * 3, [1, 0, 0]])
+    np.testing.assert_array_equal(reference.hardmax(x.T, 0), reference.hardmax(x).T)

@@ -31,24 +31,25 @@ void cross_entropy_row(const Row<T>& x, ptrdiff_t target, double weight, double*
         *loss = weight * special_loss(summary, at_target);
         if (gradient == nullptr) return;
         fill(x, summary, T(weight / summary.winners), T(0), *gradient);
-        *gradient->at(target) -= T(weight);
+        gradient->set(target, gradient->get(target) - T(weight));
         return;
     }
-    const Temperature<T> constants = temperature_constants<T>(1);
-    const DD rest = others<S>(x, maximum, 1.0, threads, gradient);
-    const DD top = exponential_of_maximum(maximum, constants);
+    const DD rest = others<S>(x, maximum, 1.0, threads);
     const double distance = double(maximum) - double(at_target);
     const DD log_sum = log_total(rest);
     *loss = weight * (log_sum.high + (log_sum.low + distance));  // also where the distance is infinite
     if (gradient == nullptr) return;
-    const DD factor = divide(DD{weight, 0.0}, multiply(top, add(rest, 1.0)));
-    scale_row<S, false>(x, Reduction<S>(splat<S>(maximum), constants), factor, *gradient, threads);
-    T* hit = gradient->at(target);
-    if (at_target == maximum) {
-        *hit = T(-weight * divide(rest, add(rest, 1.0)).high);
-    } else {
-        *hit = T(double(*hit) - weight);
-    }
+    Row<T> shifted = x;
+    T top = maximum;
+    normalize(shifted, top, 1.0);
+    const Reduction<S> row(splat<S>(top), temperature_constants<T>(1));
+    const Top<S> of_top = exponential_of_maximum<S, false>(top, row);
+    sum_row<S, false, false>(shifted, row, top, gradient, threads);
+    const DD factor = divide(DD{weight, 0.0}, multiply(of_top.exact, add(rest, 1.0)));
+    scale_row<S, false>(shifted, row, Scaling<S>(factor, of_top.exact, of_top.value), *gradient, threads);
+    const bool sure = at_target == maximum;
+    gradient->set(target,
+                  sure ? T(-weight * divide(rest, add(rest, 1.0)).high) : T(double(gradient->get(target)) - weight));
 }
 
 }  // namespace softmax::SOFTMAX_ISA

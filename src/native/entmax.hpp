@@ -34,8 +34,9 @@
 
 #include "lanes.hpp"
 
-namespace softmax::SOFTMAX_ISA {
+namespace softmax::SOFTMAX_ISA::entmax {
 
+constexpr int accumulators = 4;  // independent chains, to cover the latency of an addition
 using Wide = Simd<double>;
 
 template <class V>
@@ -262,9 +263,10 @@ template <class Power, template <class> class Of>
 Of<double> sum_entries(const double* x, ptrdiff_t n, double maximum, double s) {
     Of<Wide::V> sums[accumulators];
     const Wide::V top = splat<Wide>(maximum), at = splat<Wide>(s);
-    for_vectors<Wide>(n, [&](int a, ptrdiff_t i, int count) {
-        sums[a].template add<Power>(load_part<Wide>(x + i, count, double(-INFINITY)), top, at);
-    });
+    for (ptrdiff_t i = 0, a = 0; i < n; i += Wide::lanes, a = (a + 1) % accumulators) {
+        const int count = int(n - i < Wide::lanes ? n - i : Wide::lanes);
+        sums[a].template add<Power>(load_first<Wide>(x + i, count, double(-INFINITY)), top, at);
+    }
     for (int a = 1; a < accumulators; ++a) sums[0] += sums[a];
     return across(sums[0]);
 }
@@ -454,8 +456,9 @@ void entmax_above_two(const Row<T>& row, double maximum, double b, const OutRow<
 template <class S, class T>
 void entmax_row(const Row<T>& row, double alpha, const OutRow<T>& out, int threads) {
     if (alpha == 1) return softmax_row<S, T>(row, 1, out, threads);
-    const Summary<T> summary = summarize<S>(row, std::isinf(alpha) ? 0 : 1, threads);
+    Summary<T> summary = summarize<S>(row, std::isinf(alpha) ? 0 : 1, threads);
     const double maximum = double(summary.maximum);
+    if (summary.kind == Kind::ordinary && holds_nan<S>(row, summary.maximum, threads)) summary = not_a_number<T>;
     if (summary.kind != Kind::ordinary) return fill(row, summary, T(1 / summary.winners), T(0), out);
     if (alpha == 2) return entmax_closed<Linear>(row, maximum, out, threads);
     if (alpha == 1.5) return entmax_closed<Square>(row, maximum, out, threads);
@@ -530,4 +533,4 @@ void entmax_lanes(const EntmaxRow<T>* rows, int count) {
     if (square != 0) entmax_columns<Square>(column, maximum, rows, square);
 }
 
-}  // namespace softmax::SOFTMAX_ISA
+}  // namespace softmax::SOFTMAX_ISA::entmax

@@ -13,12 +13,17 @@
 // * e^r = 1 + r + r^2 q(r), q minimax (Remez, weighted for the relative error of e^r): error 2^-28.2 (float, degree 4)
 //   and 2^-64 (double, degree 10: the error of e^r - 1 has to be small beside r, for logarithms) for |r| <= 0.3475.
 //
+// Where a vector register can be a table (`table_bits` = b > 0 in simd.hpp), the steps of n are 2^-b octaves instead: the
+// low b bits of n - k choose 2^(j/2^b) from the table, |r| <= 0.3475 / 2^b, and q needs 2 coefficients instead of 5 (error
+// 2^-29) or 7 instead of 11 (2^-65). What the table's float32 entries round off is added to r. Then r, being small, may be
+// rounded, and so may its polynomial: the exponential has one rounding that matters, its last.
+//
 // Powers are kept times 2^guard, so that every n - k that can show in a result stays in the normal range; the guard leaves
 // in the last multiplication, where subnormal results are rounded once. Entries further below the maximum than `floor`
 // octaves are moved up to it, where the exponent field is 0 and with it the power: they count as exactly 0.
 //
-// Valid for |m / T| <= 2^11, where n is exact to far more than needed; beyond it, the caller subtracts m first, which is
-// then exact for every x that counts (x > m / 2: Sterbenz). Error: see `exponential`.
+// Valid for |m / T| <= 2^11, where n is exact to far more than needed. Beyond it, rows are read less their maximum, which
+// is then exact for every x that counts (x > m / 2: Sterbenz). Error: see `exponentials`.
 #pragma once
 
 #include "pair.hpp"
@@ -75,31 +80,80 @@ Temperature<T> temperature_constants(double temperature) {
 template <class S>
 struct Reduction {
     using V = typename S::V;
+    using T = typename S::T;
+    static constexpr T steps = T(1 << table_bits<S>);  // an octave
     V log2e_t, ln2t_high, ln2t_low, inverse_high, inverse_low;
-    V shift;  // 0, or m where |m / T| is beyond the range of n
-    V floor;  // entries below are moved up to it
-    V magic;  // rounds to an integer, subtracts k, and adds the bias of the exponent field
+    V floor;    // entries below are moved up to it
+    V magic;    // rounds to an integer, subtracts k, and adds the bias of the exponent field
+    V octaves;  // k
 
-    template <class T>
     Reduction(const V& maximum, const Temperature<T>& t)
         : Reduction(maximum, splat<S>(t.log2e_t), splat<S>(t.ln2t_high), splat<S>(t.ln2t_low), splat<S>(t.inverse_high),
-                    splat<S>(t.inverse_low), Float<T>()) {}
+                    splat<S>(t.inverse_low)) {}
 
-    template <class T>
-    Reduction(const V& maximum, V log2e_t, V ln2t_high, V ln2t_low, V inverse_high, V inverse_low, Float<T>)
-        : log2e_t(log2e_t),
-          ln2t_high(ln2t_high),
-          ln2t_low(ln2t_low),
+    Reduction(const V& maximum, V log2e_t, V ln2t_high, V ln2t_low, V inverse_high, V inverse_low)
+        : log2e_t(log2e_t * steps),
+          ln2t_high(ln2t_high / steps),
+          ln2t_low(ln2t_low / steps),
           inverse_high(inverse_high),
           inverse_low(inverse_low) {
-        const V scaled = maximum * inverse_high, limit = splat<S>(T(largest_unshifted));
-        const V inside = scaled > limit ? maximum : splat<S>(T(0));
-        shift = scaled < -limit ? maximum : inside;
         const V rounder = splat<S>(Float<T>::magic);
-        const V k = fma(V(maximum - shift), log2e_t, rounder) - rounder;
-        magic = (rounder + T(Float<T>::exponent_bias + Float<T>::guard)) - k;
-        floor = (k + T(Float<T>::floor)) * ln2t_high;
+        octaves = fma(maximum, log2e_t, rounder) - rounder;
+        magic = rounder + (T(Float<T>::exponent_bias + Float<T>::guard) - octaves) * steps;
+        floor = (octaves + T(Float<T>::floor)) * ln2t_high;
     }
+};
+
+// What 2^(j / 2^bits) is made of, j = 0 .. 2^bits - 1, and q for |r| <= ln 2 / 2^(bits + 1). Powers are bit patterns less
+// the exponent's bias and less j / 2^bits octaves, so that adding n - k, fraction and all, to the exponent field leaves
+// the power; `errors` is what the number so rounded is off by, relative to it.
+template <class T, int bits>
+struct ExpTable;
+
+template <>
+struct ExpTable<float, 4> {
+    static constexpr std::int32_t powers[] = {0x0,      -0x2553d, -0x46a3e, -0x63c2d, -0x7c810, -0x90ace,
+                                              -0xa0129, -0xaa7c1, -0xafb0d, -0xaf75c, -0xa98d6, -0x9db74,
+                                              -0x8bb03, -0x73321, -0x53f39, -0x2da83};
+    static constexpr float errors[] = {0x0p0f,           0x1.8d96d4p-25f,  -0x1.9c0c22p-27f, 0x1.964904p-25f,
+                                       0x1.125002p-25f,  0x1.370be4p-25f,  -0x1.0a3550p-25f, -0x1.00d8acp-27f,
+                                       0x1.26055cp-26f,  -0x1.05cb44p-25f, 0x1.67a1cap-28f,  0x1.a3b5e4p-28f,
+                                       -0x1.f9c304p-27f, -0x1.6961b4p-28f, -0x1.a5217cp-28f, 0x1.61428ep-28f};
+    static constexpr float q[] = {0x1.00024p-1f, 0x1.5555fep-3f};
+};
+template <>
+struct ExpTable<float, 3> {
+    static constexpr std::int32_t powers[] = {0x0,      -0x46a3e, -0x7c810, -0xa0129,
+                                              -0xafb0d, -0xa98d6, -0x8bb03, -0x53f39};
+    static constexpr float errors[] = {0x0p0f,          -0x1.9c0c22p-27f, 0x1.125002p-25f,  -0x1.0a3550p-25f,
+                                       0x1.26055cp-26f, 0x1.67a1cap-28f,  -0x1.f9c304p-27f, -0x1.a5217cp-28f};
+    static constexpr float q[] = {0x1p-1f, 0x1.554f8ap-3f, 0x1.504ec4p-5f};
+};
+template <>
+struct ExpTable<double, 3> {
+    static constexpr std::int64_t powers[] = {0x0,
+                                              -0x8d47c382ae85,
+                                              -0xf901f5ce48eb,
+                                              -0x140252ac9d5d9,
+                                              -0x15f619980c433,
+                                              -0x1531abdd55f25,
+                                              -0x1176066a52c53,
+                                              -0xa7e723045b79};
+    static constexpr double errors[] = {0x0p0,
+                                        -0x1.01b15eaa59348p-55,
+                                        0x1.34d754db0abb6p-55,
+                                        0x1.690cebb7aafb0p-56,
+                                        -0x1.3b3efbf5e2228p-54,
+                                        0x1.db72fc1f0eab4p-55,
+                                        0x1.c1a7792cb3387p-55,
+                                        0x1.4a385a63d07a7p-56};
+    static constexpr double q[] = {0x1p-1,
+                                   0x1.5555555555528p-3,
+                                   0x1.5555555553424p-5,
+                                   0x1.11111113e7f84p-7,
+                                   0x1.6c16c638e08e1p-10,
+                                   0x1.a019364a375b4p-13,
+                                   0x1.9c3eec8227c12p-16};
 };
 
 // q(r) by Estrin's scheme: pairs of coefficients, then powers r^2, r^4, r^8.
@@ -117,6 +171,21 @@ SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V& r
     return mul_add(r4, mul_add(r4, high, middle), low);
 }
 
+template <class S>
+SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V&, const float (&q)[2]) {
+    return fma(r, splat<S>(q[1]), splat<S>(q[0]));
+}
+template <class S>
+SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V& r2, const float (&q)[3]) {
+    return fma(r2, splat<S>(q[2]), fma(r, splat<S>(q[1]), splat<S>(q[0])));
+}
+template <class S>
+SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V& r2, const double (&q)[7]) {
+    const auto pair = [&](int i) { return fma(r, splat<S>(q[i + 1]), splat<S>(q[i])); };
+    const auto high = fma(r2, splat<S>(q[6]), pair(4));
+    return fma(r2, fma(r2, high, pair(2)), pair(0));
+}
+
 // e^(r + r_error) - 1 for |r| <= 0.3475.
 template <class T, class S>
 SOFTMAX_INLINE Pair<typename S::V> expm1(const typename S::V& r, const typename S::V& r_error) {
@@ -125,36 +194,93 @@ SOFTMAX_INLINE Pair<typename S::V> expm1(const typename S::V& r, const typename 
     return fast_two_sum(r, V(mul_add(r2, tail<S>(r, r2, Float<T>::q), r_error)));
 }
 
-// 2^(n-k+guard) e^r: `value` rounded, and what the rounding left.
+// e = 2^(n-k+guard) e^r as an unevaluated sum. With a table: high (1 + low), |low| < 2^-4; else high + low, |low| <= half
+// an ulp of high.
 template <class S>
 struct Exponential {
-    typename S::V value, error;
+    using V = typename S::V;
+    V high, low;
+
+    SOFTMAX_INLINE V value() const {  // e rounded
+        if constexpr (table_bits<S> > 0) return fma(high, low, high);
+        return high;
+    }
+    SOFTMAX_INLINE V add_low(const V& sum) const {  // sum + (e - high)
+        if constexpr (table_bits<S> > 0) return fma(high, low, sum);
+        return sum + low;
+    }
+    template <class Lanes>
+    SOFTMAX_INLINE void clear_where(const Lanes& lanes) {
+        const V zero = splat<S>(typename S::T(0));
+        high = lanes ? zero : high;
+        low = lanes ? zero : low;
+    }
 };
 
-// value is within 1.1 ulp of the exact exponential, value + error within 0.4 ulp, and within 0.2 ulp where Fine also
-// carries the rounding of e^r - 1.
-template <bool Tempered, bool Fine, class T, class S>
-SOFTMAX_INLINE Exponential<S> exponential(const typename S::V& entries, const Reduction<S>& row) {
+// e as a pair whose low part is below half an ulp of the high one.
+template <class S>
+SOFTMAX_INLINE Pair<typename S::V> as_pair(const Exponential<S>& e) {
+    using V = typename S::V;
+    if constexpr (table_bits<S> == 0) return {e.high, e.low};
+    const V value = e.value();
+    return {value, fma(e.high, e.low, V(e.high - value))};
+}
+
+// Exponentials of `Count` vectors, written step by step: so many are under way at once that none waits for another.
+//
+// high and low together are within 0.06 ulp of the exact exponential with a table; without one, within 0.4 ulp, and
+// within 0.2 ulp where Fine also carries the rounding of e^r - 1.
+template <bool Tempered, bool Fine, class S, std::size_t Count>
+SOFTMAX_INLINE void exponentials(const typename S::V (&entries)[Count], const Reduction<S>& row,
+                                 Exponential<S> (&e)[Count]) {
     using V = typename S::V;
     using I = typename S::I;
-    const V x = max(V(entries - row.shift), row.floor);
-    const V rounded = fma(x, row.log2e_t, row.magic);
-    const V minus_n = row.magic - rounded;
-    const V first = fma(minus_n, row.ln2t_high, x);
-    V r = fma(minus_n, row.ln2t_low, first);
-    V r_error = fma(minus_n, row.ln2t_low, V(first - r));
-    if constexpr (Tempered) {
-        const V quotient = r * row.inverse_high;
-        r_error =
-            mul_add(r_error, row.inverse_high, mul_add(r, row.inverse_low, fma(r, row.inverse_high, V(-quotient))));
-        r = quotient;
+    using T = typename S::T;
+    constexpr int bits = table_bits<S>;
+#define SOFTMAX_EACH for (std::size_t i = 0; i < Count; ++i)
+    V x[Count], rounded[Count], minus_n[Count], first[Count], r[Count];
+    SOFTMAX_EACH x[i] = max(row.floor, entries[i]);  // NaN stays NaN
+    SOFTMAX_EACH rounded[i] = fma(x[i], row.log2e_t, row.magic);
+    SOFTMAX_EACH minus_n[i] = row.magic - rounded[i];
+    SOFTMAX_EACH first[i] = fma(minus_n[i], row.ln2t_high, x[i]);
+    SOFTMAX_EACH r[i] = fma(minus_n[i], row.ln2t_low, first[i]);
+    if constexpr (bits > 0) {
+        using Table = ExpTable<T, bits>;
+        if constexpr (Tempered) SOFTMAX_EACH r[i] = r[i] * row.inverse_high;
+        SOFTMAX_EACH r[i] = r[i] + lookup<S>(Table::errors, bit_cast<I>(rounded[i]));
+        SOFTMAX_EACH {
+            const I power = bit_cast<I>(rounded[i]) << (Float<T>::fraction_bits - bits);
+            e[i].high = bit_cast<V>(I(bit_cast<I>(lookup<S>(Table::powers, bit_cast<I>(rounded[i]))) + power));
+        }
+        V r2[Count], q[Count];
+        SOFTMAX_EACH r2[i] = r[i] * r[i];
+        SOFTMAX_EACH q[i] = tail<S>(r[i], r2[i], Table::q);
+        SOFTMAX_EACH e[i].low = fma(r2[i], q[i], r[i]);
+    } else {
+        SOFTMAX_EACH {
+            V r_error = fma(minus_n[i], row.ln2t_low, V(first[i] - r[i]));
+            if constexpr (Tempered) {
+                const V quotient = r[i] * row.inverse_high;
+                r_error = mul_add(r_error, row.inverse_high,
+                                  mul_add(r[i], row.inverse_low, fma(r[i], row.inverse_high, V(-quotient))));
+                r[i] = quotient;
+            }
+            const V power = bit_cast<V>(I(bit_cast<I>(rounded[i]) << Float<T>::fraction_bits));
+            const Pair<V> minus_one = expm1<T, S>(r[i], r_error);
+            e[i].high = fma(minus_one.high, power, power);
+            e[i].low = fma(minus_one.high, power, V(power - e[i].high));
+            if constexpr (Fine) e[i].low = mul_add(minus_one.low, power, e[i].low);
+        }
     }
-    const V power = bit_cast<V>(I(bit_cast<I>(rounded) << Float<T>::fraction_bits));
-    const Pair<V> minus_one = expm1<T, S>(r, r_error);
-    const V value = fma(minus_one.high, power, power);
-    const V error = fma(minus_one.high, power, V(power - value));
-    if constexpr (!Fine) return {value, error};
-    return {value, mul_add(minus_one.low, power, error)};
+#undef SOFTMAX_EACH
+}
+
+template <bool Tempered, bool Fine, class S>
+SOFTMAX_INLINE Exponential<S> exponential(const typename S::V& entries, const Reduction<S>& row) {
+    const typename S::V one[1] = {entries};
+    Exponential<S> e[1];
+    exponentials<Tempered, Fine, S>(one, row, e);
+    return e[0];
 }
 
 }  // namespace softmax::SOFTMAX_ISA

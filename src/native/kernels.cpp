@@ -2,6 +2,11 @@
 #include "kernels.hpp"
 
 #include "entmax.hpp"
+#include "packed.hpp"
+#include "partition.hpp"
+#include "sigmoid.hpp"
+#include "vjp.hpp"
+#include "weighted.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 namespace {
@@ -13,34 +18,27 @@ struct Operands {
     const ptrdiff_t* steps;
     int count;
 
+    Storage storage;
+
     ptrdiff_t rows() const { return dimensions[0]; }
     ptrdiff_t n() const { return dimensions[1]; }
     bool few() const { return n() <= lanes_limit && n() > 0; }
 
     template <class T>
     Batch<T> batch(int operand, int core = -1) const {
-        return {args[operand], steps[operand], core < 0 ? 0 : steps[count + core]};
-    }
-    template <class Body>
-    void for_each(const Body& body) const {
-        for_rows(rows(), n(), body);
+        const ptrdiff_t inner = core < 0 ? 0 : steps[count + core];
+        return {args[operand], steps[operand], inner, std::is_same_v<T, float> ? storage : Storage::own};
     }
 };
 
 template <class T>
-Row<T> row_of(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t i, ptrdiff_t n) {
-    if (mask == nullptr) return {x.data + i * x.outer, x.inner, nullptr, 0, n};
-    return {x.data + i * x.outer, x.inner, mask->data + i * mask->outer, mask->inner, n};
-}
-
-template <class T>
 OutRow<T> out_of(const Batch<T>& out, ptrdiff_t i) {
-    return {out.data + i * out.outer, out.inner};
+    return {out.data + i * out.outer, out.inner, out.storage};
 }
 
 template <class T>
 Batch<T> only(const Batch<T>& batch, ptrdiff_t i) {
-    return {batch.data + i * batch.outer, batch.outer, batch.inner};
+    return {batch.data + i * batch.outer, batch.outer, batch.inner, batch.storage};
 }
 
 // The loops, each named after its kernel. Masked ones differ in the operand behind x (and temperature).
@@ -52,14 +50,19 @@ struct Loops {
     static void family(const Operands& o, const Batch<char>* mask, const Batch<T>& out) {
         const auto x = o.batch<T>(0, 0);
         const auto temperature = o.batch<double>(1);
-        if (o.few()) {
-            family_lanes<Log>(x, temperature, mask, out, o.rows(), o.n());
-        } else {
-            o.for_each([&](ptrdiff_t i, int threads) {
-                (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row_of(x, mask, i, o.n()), temperature.value(i),
-                                                                  out_of(out, i), threads);
+        if (o.few()) return family_lanes<Log>(x, temperature, mask, out, o.rows(), o.n());
+        if (!Log && x.contiguous() && out.contiguous() && mask == nullptr && temperature.is(1) &&
+            o.n() <= short_row<T> / 8 && !worth_streaming(x, out, o.rows(), o.n())) {
+            return for_rows((o.rows() + group - 1) / group, group * o.n(), [&](ptrdiff_t i, int) {
+                const ptrdiff_t first = i * group, left = o.rows() - first;
+                softmax_rows<S, T>(x.data + first * x.outer, x.outer, out.data + first * out.outer, out.outer,
+                                   int(left < group ? left : group), o.n());
             });
         }
+        for_each_row(x, mask, &out, o.rows(), o.n(),
+                     [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
+                         (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), *y, threads);
+                     });
     }
     static void softmax(const Operands& o) { family<false>(o, nullptr, o.batch<T>(2, 1)); }
     static void log_softmax(const Operands& o) { family<true>(o, nullptr, o.batch<T>(2, 1)); }
@@ -78,15 +81,15 @@ struct Loops {
         const auto alpha = o.batch<double>(1);
         if (alpha.outer == 0 && alpha.value(0) == 1) return family<false>(o, mask, out);
         if (o.few()) return few_entmax(x, alpha, mask, out, o.rows(), o.n());
-        o.for_each([&](ptrdiff_t i, int threads) {
-            entmax_row<S>(row_of(x, mask, i, o.n()), alpha.value(i), out_of(out, i), threads);
+        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
+            entmax::entmax_row<S>(row_of(x, mask, i, o.n()), alpha.value(i), out_of(out, i), threads);
         });
     }
     static void few_entmax(const Batch<T>& x, const Batch<double>& alpha, const Batch<char>* mask, const Batch<T>& out,
                            ptrdiff_t count, ptrdiff_t n) {
-        constexpr ptrdiff_t lanes = Wide::lanes;
+        constexpr ptrdiff_t lanes = entmax::Wide::lanes;
         for_rows((count + lanes - 1) / lanes, n * lanes, [&](ptrdiff_t tile, int) {
-            EntmaxRow<T> rows[lanes];
+            entmax::EntmaxRow<T> rows[lanes];
             int filled = 0;
             for (ptrdiff_t i = tile * lanes; i < std::min((tile + 1) * lanes, count); ++i) {
                 if (alpha.value(i) == 1) {
@@ -97,7 +100,7 @@ struct Loops {
                     rows[filled++] = {row_of(x, mask, i, n), alpha.value(i), out_of(out, i)};
                 }
             }
-            entmax_lanes<S>(rows, filled);
+            entmax::entmax_lanes<S>(rows, filled);
         });
     }
     static void entmax(const Operands& o) { entmax(o, nullptr, o.batch<T>(2, 1)); }
@@ -109,16 +112,22 @@ struct Loops {
     static void sums(const Operands& o, const Batch<char>* mask, const Batch<T>& out, const Batch<double>* others_out) {
         const auto x = o.batch<T>(0, 0);
         if (o.few()) return partition_lanes(x, mask, out, others_out, o.rows(), o.n());
-        o.for_each([&](ptrdiff_t i, int threads) {
-            const Row<T> row = row_of(x, mask, i, o.n());
-            if (others_out == nullptr) return logsumexp_row<S>(row, &out.value(i), threads);
-            partition_row<S>(row, &out.value(i), &others_out->value(i), threads);
-        });
+        const Batch<T>* none = nullptr;
+        for_each_row(x, mask, none, o.rows(), o.n(),
+                     [&](const Row<T>& row, const OutRow<T>*, ptrdiff_t i, int threads) {
+                         T value;
+                         if (others_out == nullptr) {
+                             logsumexp_row<S>(row, &value, threads);
+                         } else {
+                             partition_row<S>(row, &value, &others_out[0].value(i), &others_out[1].value(i), threads);
+                         }
+                         out.set(i, value);
+                     });
     }
     static void logsumexp(const Operands& o) { sums(o, nullptr, o.batch<T>(1), nullptr); }
     static void partition(const Operands& o) {
-        const auto others_out = o.batch<double>(2);
-        sums(o, nullptr, o.batch<T>(1), &others_out);
+        const Batch<double> others_out[] = {o.batch<double>(2), o.batch<double>(3)};
+        sums(o, nullptr, o.batch<T>(1), others_out);
     }
     static void logsumexp_where(const Operands& o) {
         const auto mask = o.batch<char>(1, 1);
@@ -126,33 +135,101 @@ struct Loops {
     }
     static void partition_where(const Operands& o) {
         const auto mask = o.batch<char>(1, 1);
-        const auto others_out = o.batch<double>(3);
-        sums(o, &mask, o.batch<T>(2), &others_out);
+        const Batch<double> others_out[] = {o.batch<double>(3), o.batch<double>(4)};
+        sums(o, &mask, o.batch<T>(2), others_out);
+    }
+
+    static void logsumexp_signed(const Operands& o) {
+        const auto x = o.batch<T>(0, 0), log = o.batch<T>(3), sign = o.batch<T>(4);
+        const auto weights = o.batch<double>(1, 1);
+        const auto mask = o.batch<char>(2, 2);
+        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
+            const WeightedRow<T> row = {row_of(x, &mask, i, o.n()), row_of(weights, nullptr, i, o.n())};
+            T value, sign_of_sum;
+            logsumexp_signed_row(row, &value, &sign_of_sum, threads);
+            log.set(i, value);
+            sign.set(i, sign_of_sum);
+        });
+    }
+
+    static void sigmoid(const Operands& o) { elementwise<false>(o); }
+    static void log_sigmoid(const Operands& o) { elementwise<true>(o); }
+    template <bool Log>
+    static void elementwise(const Operands& o) {  // no core dimension: the rows are the entries
+        sigmoid_row<S, Log>(Row<T>{o.args[0], o.steps[0], nullptr, 0, o.rows(), o.storage},
+                            OutRow<T>{o.args[1], o.steps[1], o.storage});
     }
 
     template <bool Log>
     static void under_partition(const Operands& o) {
-        const auto x = o.batch<T>(0, 0), maximum = o.batch<T>(1), out = o.batch<T>(3, 1);
-        const auto rest = o.batch<double>(2);
-        o.for_each([&](ptrdiff_t i, int threads) {
-            (Log ? partition_log_softmax_row<S, T>
-                 : partition_softmax_row<S, T>)(row_of(x, (const Batch<char>*)nullptr, i, o.n()), maximum.value(i),
-                                                rest.value(i), out_of(out, i), threads);
-        });
+        const auto x = o.batch<T>(0, 0), maximum = o.batch<T>(1), out = o.batch<T>(4, 1);
+        const auto high = o.batch<double>(2), low = o.batch<double>(3);
+        const Batch<char>* none = nullptr;
+        for_each_row(x, none, &out, o.rows(), o.n(),
+                     [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
+                         const DD rest = {high.value(i), low.value(i)};
+                         const ForeignEntries<S, T> foreign(row, maximum.get(i), threads);
+                         (Log ? partition_log_softmax_row<S, T> : partition_softmax_row<S, T>)(row, maximum.get(i),
+                                                                                               rest, *y, threads);
+                         foreign.template write<Log>(rest, *y);
+                     });
     }
     static void partition_softmax(const Operands& o) { under_partition<false>(o); }
     static void partition_log_softmax(const Operands& o) { under_partition<true>(o); }
+
+    static Element<T> element(const Operands& o, int operand, ptrdiff_t i) {
+        return {o.batch<T>(operand).get(i),
+                {o.batch<double>(operand + 1).value(i), o.batch<double>(operand + 2).value(i)}};
+    }
+    static void partition_merge(const Operands& o) {
+        for_rows(o.rows(), merge_cost, [&](ptrdiff_t i, int) {
+            const Element<T> merged = merge(element(o, 0, i), element(o, 3, i));
+            o.batch<T>(6).set(i, merged.maximum);
+            o.batch<double>(7).value(i) = merged.others.high;
+            o.batch<double>(8).value(i) = merged.others.low;
+        });
+    }
+    static void partition_logsumexp(const Operands& o) {
+        for_rows(o.rows(), merge_cost, [&](ptrdiff_t i, int) { o.batch<T>(3).set(i, logsumexp_of(element(o, 0, i))); });
+    }
+
+    static void softmax_vjp(const Operands& o) {
+        const auto y = o.batch<T>(0, 0), dy = o.batch<T>(1, 1), dx = o.batch<T>(4, 2);
+        const auto power = o.batch<double>(2), temperature = o.batch<double>(3);
+        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
+            softmax_vjp_row<S>(VjpRow<T>{row_of(y, nullptr, i, o.n()), row_of(dy, nullptr, i, o.n()), out_of(dx, i)},
+                               power.value(i), temperature.value(i), threads);
+        });
+    }
+    static void log_softmax_vjp(const Operands& o) {
+        const auto y = o.batch<T>(0, 0), dy = o.batch<T>(1, 1), dx = o.batch<T>(3, 2);
+        const auto temperature = o.batch<double>(2);
+        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
+            log_softmax_vjp_row<S>(
+                VjpRow<T>{row_of(y, nullptr, i, o.n()), row_of(dy, nullptr, i, o.n()), out_of(dx, i)},
+                temperature.value(i), threads);
+        });
+    }
+    static void sigmoid_vjp(const Operands& o) { elementwise_vjp<false>(o); }
+    static void log_sigmoid_vjp(const Operands& o) { elementwise_vjp<true>(o); }
+    template <bool Log>
+    static void elementwise_vjp(const Operands& o) {
+        const auto row = [&](int operand) {
+            return Row<T>{o.args[operand], o.steps[operand], nullptr, 0, o.rows(), o.storage};
+        };
+        sigmoid_vjp_row<S, Log>(VjpRow<T>{row(0), row(1), {o.args[2], o.steps[2], o.storage}});
+    }
 
     static void cross_entropy(const Operands& o, const Batch<T>* gradient) {
         const auto x = o.batch<T>(0, 0);
         const auto targets = o.batch<std::int64_t>(1);
         const auto weights = o.batch<double>(2), losses = o.batch<double>(3);
         if (o.few()) return cross_entropy_lanes(x, targets, weights, losses, gradient, o.rows(), o.n());
-        o.for_each([&](ptrdiff_t i, int threads) {
-            const OutRow<T> out = gradient == nullptr ? OutRow<T>{nullptr, 0} : out_of(*gradient, i);
-            cross_entropy_row<S>(row_of(x, (const Batch<char>*)nullptr, i, o.n()), ptrdiff_t(targets.value(i)),
-                                 weights.value(i), &losses.value(i), gradient == nullptr ? nullptr : &out, threads);
-        });
+        const Batch<char>* none = nullptr;
+        for_each_row(
+            x, none, gradient, o.rows(), o.n(), [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
+                cross_entropy_row<S>(row, ptrdiff_t(targets.value(i)), weights.value(i), &losses.value(i), y, threads);
+            });
     }
     static void cross_entropy(const Operands& o) { cross_entropy(o, nullptr); }
     static void cross_entropy_gradient(const Operands& o) {
@@ -161,9 +238,9 @@ struct Loops {
     }
 };
 
-template <void (*Body)(const Operands&), int Count>
+template <void (*Body)(const Operands&), int Count, Storage storage>
 void loop(char** args, const ptrdiff_t* dimensions, const ptrdiff_t* steps, void*) {
-    Body({args, dimensions, steps, Count});
+    Body({args, dimensions, steps, Count, storage});
     clear_exceptions();
 }
 
@@ -171,9 +248,15 @@ void loop(char** args, const ptrdiff_t* dimensions, const ptrdiff_t* steps, void
 
 #define SOFTMAX_STRING_(name) #name
 #define SOFTMAX_STRING(name) SOFTMAX_STRING_(name)
-#define SOFTMAX_FLOAT32(name, signature, types) loop<Loops<float>::name, sizeof(types) - 1>,
-#define SOFTMAX_FLOAT64(name, signature, types) loop<Loops<double>::name, sizeof(types) - 1>,
-extern const KernelTable table = {
-    SOFTMAX_STRING(SOFTMAX_ISA), {SOFTMAX_KERNELS(SOFTMAX_FLOAT32)}, {SOFTMAX_KERNELS(SOFTMAX_FLOAT64)}};
+#define SOFTMAX_LOOP(type, name, types, storage) loop<Loops<type>::name, sizeof(types) - 1, Storage::storage>,
+#define SOFTMAX_FLOAT32(name, signature, types) SOFTMAX_LOOP(float, name, types, own)
+#define SOFTMAX_FLOAT64(name, signature, types) SOFTMAX_LOOP(double, name, types, own)
+#define SOFTMAX_FLOAT16(name, signature, types) SOFTMAX_LOOP(float, name, types, float16)
+#define SOFTMAX_BFLOAT16(name, signature, types) SOFTMAX_LOOP(float, name, types, bfloat16)
+extern const KernelTable table = {SOFTMAX_STRING(SOFTMAX_ISA),
+                                  {SOFTMAX_KERNELS(SOFTMAX_FLOAT32)},
+                                  {SOFTMAX_KERNELS(SOFTMAX_FLOAT64)},
+                                  {SOFTMAX_KERNELS(SOFTMAX_FLOAT16)},
+                                  {SOFTMAX_KERNELS(SOFTMAX_BFLOAT16)}};
 
 }  // namespace softmax::SOFTMAX_ISA

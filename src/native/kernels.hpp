@@ -6,20 +6,29 @@
 
 #include <cstddef>
 
-#define SOFTMAX_KERNELS(KERNEL)                             \
-    KERNEL(softmax, "(n),()->(n)", "TdT")                   \
-    KERNEL(softmax_where, "(n),(),(n)->(n)", "Td?T")        \
-    KERNEL(log_softmax, "(n),()->(n)", "TdT")               \
-    KERNEL(log_softmax_where, "(n),(),(n)->(n)", "Td?T")    \
-    KERNEL(entmax, "(n),()->(n)", "TdT")                    \
-    KERNEL(entmax_where, "(n),(),(n)->(n)", "Td?T")         \
-    KERNEL(logsumexp, "(n)->()", "TT")                      \
-    KERNEL(logsumexp_where, "(n),(n)->()", "T?T")           \
-    KERNEL(partition, "(n)->(),()", "TTd")                  \
-    KERNEL(partition_where, "(n),(n)->(),()", "T?Td")       \
-    KERNEL(partition_softmax, "(n),(),()->(n)", "TTdT")     \
-    KERNEL(partition_log_softmax, "(n),(),()->(n)", "TTdT") \
-    KERNEL(cross_entropy, "(n),(),()->()", "Tqdd")          \
+#define SOFTMAX_KERNELS(KERNEL)                                         \
+    KERNEL(softmax, "(n),()->(n)", "TdT")                               \
+    KERNEL(softmax_where, "(n),(),(n)->(n)", "Td?T")                    \
+    KERNEL(log_softmax, "(n),()->(n)", "TdT")                           \
+    KERNEL(log_softmax_where, "(n),(),(n)->(n)", "Td?T")                \
+    KERNEL(logsumexp, "(n)->()", "TT")                                  \
+    KERNEL(logsumexp_where, "(n),(n)->()", "T?T")                       \
+    KERNEL(logsumexp_signed, "(n),(n),(n)->(),()", "Td?TT")             \
+    KERNEL(partition, "(n)->(),(),()", "TTdd")                          \
+    KERNEL(partition_where, "(n),(n)->(),(),()", "T?Tdd")               \
+    KERNEL(partition_softmax, "(n),(),(),()->(n)", "TTddT")             \
+    KERNEL(partition_log_softmax, "(n),(),(),()->(n)", "TTddT")         \
+    KERNEL(partition_logsumexp, "(),(),()->()", "TddT")                 \
+    KERNEL(partition_merge, "(),(),(),(),(),()->(),(),()", "TddTddTdd") \
+    KERNEL(sigmoid, "()->()", "TT")                                     \
+    KERNEL(log_sigmoid, "()->()", "TT")                                 \
+    KERNEL(softmax_vjp, "(n),(n),(),()->(n)", "TTddT")                  \
+    KERNEL(log_softmax_vjp, "(n),(n),()->(n)", "TTdT")                  \
+    KERNEL(sigmoid_vjp, "(),()->()", "TTT")                             \
+    KERNEL(log_sigmoid_vjp, "(),()->()", "TTT")                         \
+    KERNEL(cross_entropy, "(n),(),()->()", "Tqdd")                      \
+    KERNEL(entmax, "(n),()->(n)", "TdT")                                \
+    KERNEL(entmax_where, "(n),(),(n)->(n)", "Td?T")                     \
     KERNEL(cross_entropy_gradient, "(n),(),()->(),(n)", "TqddT")
 
 namespace softmax {
@@ -37,6 +46,7 @@ enum Kernel {
 struct KernelTable {
     const char* isa;
     Loop float32[kernel_count], float64[kernel_count];
+    Loop float16[kernel_count], bfloat16[kernel_count];  // computed in float32
 };
 
 #define SOFTMAX_TABLE(isa)          \

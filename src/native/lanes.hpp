@@ -19,9 +19,18 @@ template <class T>
 struct Batch {
     char* data;
     ptrdiff_t outer, inner;
+    Storage storage = Storage::own;
 
     T* entry(ptrdiff_t row, ptrdiff_t i) const { return reinterpret_cast<T*>(data + row * outer + i * inner); }
     T& value(ptrdiff_t row) const { return *entry(row, 0); }
+    bool contiguous() const { return inner == ptrdiff_t(sizeof(T)) && storage == Storage::own; }
+    bool is(T everywhere) const { return outer == 0 && value(0) == everywhere; }
+    T get(ptrdiff_t row) const {
+        T value{};
+        gather(data + row * outer, 0, 1, &value, storage);
+        return value;
+    }
+    void set(ptrdiff_t row, T value) const { scatter(&value, 1, data + row * outer, 0, storage); }
 };
 
 template <class T>
@@ -36,15 +45,31 @@ struct Tile {
     T& entry(int lane, ptrdiff_t j) { return reinterpret_cast<T*>(&column[j])[lane]; }
 
     void read(const Batch<T>& x) {
+        if (x.storage != Storage::own) {
+            T buffer[S::lanes * lanes_limit];
+            for (int row = 0; row < rows; ++row) {
+                gather(x.data + (first + row) * x.outer, x.inner, n, buffer + row * n, x.storage);
+            }
+            return read_own({reinterpret_cast<char*>(buffer - first * n), n * ptrdiff_t(sizeof(T)), sizeof(T)});
+        }
+        read_own(x);
+    }
+    void read_own(const Batch<T>& x) {
         if (x.outer == sizeof(T) && rows == S::lanes) {
             for (ptrdiff_t j = 0; j < n; ++j) column[j] = load<S>(x.entry(first, j));
         } else if (x.inner == sizeof(T)) {
             for (ptrdiff_t j = 0; j < n; j += S::lanes) {
                 const int width = int(n - j < S::lanes ? n - j : S::lanes);
                 V square[S::lanes];
-                for (int row = 0; row < rows; ++row) square[row] = load_first<S>(x.entry(first + row, j), width);
-                for (int row = rows; row < S::lanes; ++row) square[row] = splat<S>(T(0));
-                transpose<S>(square);
+                if (rows == S::lanes) {
+                    for (int row = 0; row < S::lanes; ++row)
+                        square[row] = load_first<S>(x.entry(first + row, j), width, T(0));
+                } else {
+                    for (int row = 0; row < S::lanes; ++row) {
+                        square[row] = load_first<S>(x.entry(first + (row < rows ? row : 0), j), width, T(0));
+                    }
+                }
+                transpose<S>(square, width);
                 for (int i = 0; i < S::lanes; ++i) column[j + i] = square[i];
             }
         } else {
@@ -56,6 +81,17 @@ struct Tile {
     }
 
     void write(const Batch<T>& out) {
+        if (out.storage != Storage::own) {
+            T buffer[S::lanes * lanes_limit];
+            write_own({reinterpret_cast<char*>(buffer - first * n), n * ptrdiff_t(sizeof(T)), sizeof(T)});
+            for (int row = 0; row < rows; ++row) {
+                scatter(buffer + row * n, n, out.data + (first + row) * out.outer, out.inner, out.storage);
+            }
+            return;
+        }
+        write_own(out);
+    }
+    void write_own(const Batch<T>& out) {
         if (out.outer == sizeof(T) && rows == S::lanes) {
             for (ptrdiff_t j = 0; j < n; ++j) store(out.entry(first, j), column[j]);
         } else if (out.inner == sizeof(T)) {
@@ -63,8 +99,15 @@ struct Tile {
                 const int width = int(n - j < S::lanes ? n - j : S::lanes);
                 V square[S::lanes];
                 for (int i = 0; i < S::lanes; ++i) square[i] = column[j + i];
-                transpose<S>(square);
-                for (int row = 0; row < rows; ++row) store_first<S>(out.entry(first + row, j), square[row], width);
+                transpose_back<S>(square, width);
+                if (rows == S::lanes) {
+                    for (int row = 0; row < S::lanes; ++row)
+                        store_first<S>(out.entry(first + row, j), square[row], width);
+                } else {
+                    for (int row = 0; row < S::lanes && row < rows; ++row) {
+                        store_first<S>(out.entry(first + row, j), square[row], width);
+                    }
+                }
             }
         } else {
             for (ptrdiff_t j = 0; j < n; ++j) {
@@ -82,17 +125,14 @@ struct Tile {
     }
 };
 
-// One bit for each lane that is not zero.
-template <class T, class V>
-unsigned lanes_set(const V& flags, int rows) {
-    T values[sizeof(V) / sizeof(T)];
-    store(values, flags);
-    unsigned bits = 0;
-    for (int lane = 0; lane < rows; ++lane) bits |= unsigned(values[lane] != 0) << lane;
-    return bits;
+// The lanes whose magnitude is above `limit`.
+template <class S, class T>
+unsigned beyond(const typename S::V& v, T limit) {
+    return lane_bits<S>(v > splat<S>(limit)) | lane_bits<S>(v < splat<S>(T(-limit)));
 }
 
-// What the columns of a tile say before any exponential: maxima, and the lanes that are special, one bit each.
+// What the columns of a tile say before any exponential: maxima, and the lanes where they are infinite, one bit each. A
+// NaN makes its lane NaN by itself.
 template <class T>
 struct Tops {
     using S = Simd<T>;
@@ -100,16 +140,16 @@ struct Tops {
     unsigned special;
 
     explicit Tops(const Tile<T>& tile) {
-        const auto one = splat<S>(T(1)), zero = splat<S>(T(0)), largest = splat<S>(std::numeric_limits<T>::max());
-        auto odd = zero;
-        maximum = splat<S>(T(-INFINITY));
-        for (ptrdiff_t j = 0; j < tile.n; ++j) {
-            odd = tile.column[j] == tile.column[j] ? odd : one;
-            maximum = max(tile.column[j], maximum);
+        constexpr int chains = 2;
+        typename S::V top[chains];
+        for (auto& v : top) v = splat<S>(T(-INFINITY));
+        ptrdiff_t j = 0;
+        for (; j + chains <= tile.n; j += chains) {
+            for (int a = 0; a < chains; ++a) top[a] = max(tile.column[j + a], top[a]);
         }
-        odd = maximum > largest ? one : odd;
-        odd = maximum < -largest ? one : odd;
-        special = lanes_set<T>(odd, tile.rows);
+        if (j < tile.n) top[0] = max(tile.column[j], top[0]);
+        maximum = max(top[1], top[0]);
+        special = beyond<S>(maximum, std::numeric_limits<T>::max());
     }
 };
 
@@ -148,8 +188,12 @@ struct Temperatures {
         gather(inverse_low, each, &Temperature<T>::inverse_low);
     }
 
+    // The lanes that the reduction is not for: their temperature, or their maximum beside it.
+    unsigned out_of_range(const V& maximum) const {
+        return special | beyond<S>(V(maximum * inverse_high), T(largest_unshifted));
+    }
     Reduction<S> reduction(const V& maximum) const {
-        return {maximum, log2e_t, ln2t_high, ln2t_low, inverse_high, inverse_low, Float<T>()};
+        return {maximum, log2e_t, ln2t_high, ln2t_low, inverse_high, inverse_low};
     }
 
 private:
@@ -224,23 +268,32 @@ template <bool Others, bool Tempered, bool Keep, class T>
 Pair<typename Simd<T>::V> sum_columns(Tile<T>& tile, const Reduction<Simd<T>>& row, const typename Simd<T>::V& maximum,
                                       typename Simd<T>::V& maxima) {
     using S = Simd<T>;
-    const auto zero = splat<S>(T(0)), one = splat<S>(T(1)), above = splat<S>(starting_sum<T, Others>());
-    Compensated<S> sum = {above, zero};
+    using V = typename S::V;
+    const V zero = splat<S>(T(0)), one = splat<S>(T(1));
+    Accumulator<S, Others> accumulator;
     maxima = zero;
-    for (ptrdiff_t j = 0; j < tile.n; ++j) {
-        const auto v = tile.column[j];
-        Exponential<S> e = exponential<Tempered, needs_fine<Others, Tempered>, T>(v, row);
-        if constexpr (Keep) tile.column[j] = e.value;
-        if constexpr (Others) {
-            e.value = v == maximum ? zero : e.value;
-            e.error = v == maximum ? zero : e.error;
-            maxima = maxima + (v == maximum ? one : zero);
-            sum.add(e);
-        } else {
-            sum.add_smaller(e);
+    const auto columns = [&](auto width, ptrdiff_t j) {
+        V v[width()];
+        Exponential<S> e[width()];
+        for (int a = 0; a < width(); ++a) v[a] = tile.column[j + a];
+        exponentials<Tempered, fine<Others, Tempered>, S>(v, row, e);
+        for (int a = 0; a < width(); ++a) {
+            if constexpr (Keep) tile.column[j + a] = e[a].value();
+            if constexpr (Others) {
+                const auto top = v[a] == maximum;
+                e[a].clear_where(top);
+                maxima = maxima + (top ? one : zero);
+            }
+            accumulator.add(e[a]);
         }
-    }
-    return two_sum(typename S::V(sum.sum - above), sum.compensation);
+    };
+    constexpr int wide = interleaved<S>;
+    ptrdiff_t j = 0;
+    for (; j + wide <= tile.n; j += wide) columns(Width<wide>(), j);
+    for (; j < tile.n; ++j) columns(Width<1>(), j);
+    Pair<V> sum = {zero, zero};
+    accumulator.add_to(sum);
+    return two_sum(sum.high, sum.low);
 }
 
 // The weight of a lane's row beside its maximum, as in `others`.
@@ -250,15 +303,15 @@ Pair<typename Simd<T>::V> others_columns(Tile<T>& tile, const Reduction<Simd<T>>
     using V = typename Simd<T>::V;
     V maxima;
     const Pair<V> sum = sum_columns<true, Tempered, Keep>(tile, row, maximum, maxima);
-    const Exponential<Simd<T>> top = exponential<Tempered, true, T>(maximum, row);
-    return add(divide(sum, Pair<V>{top.value, top.error}), V(maxima - T(1)));
+    return add(divide(sum, as_pair(exponential<Tempered, true, Simd<T>>(maximum, row))), V(maxima - T(1)));
 }
 
-template <class T, class V>
-void scale_columns(Tile<T>& tile, const Pair<V>& factor) {
-    for (ptrdiff_t j = 0; j < tile.n; ++j) {
-        tile.column[j] = fma(tile.column[j], factor.high, V(tile.column[j] * factor.low));
-    }
+// Columns times `factor`, where they are exponentials of `row` and factor is relative to theirs; as in `Scaling`.
+template <bool Tempered, class T, class V>
+void scale_columns(Tile<T>& tile, const Pair<V>& factor, const Reduction<Simd<T>>& row, const V& maximum) {
+    const auto top = exponential<Tempered, true, Simd<T>>(maximum, row);
+    const auto scaling = Scaling<Simd<T>>::of_lanes(factor, as_pair(top), top.value());
+    for (ptrdiff_t j = 0; j < tile.n; ++j) tile.column[j] = scaling.template scale<true>(tile.column[j]);
 }
 
 template <bool Tempered, class T>
@@ -266,7 +319,7 @@ void softmax_columns(Tile<T>& tile, const Reduction<Simd<T>>& row, const typenam
     using V = typename Simd<T>::V;
     V maxima;
     const Pair<V> sum = sum_columns<false, Tempered, true>(tile, row, maximum, maxima);
-    scale_columns(tile, divide(Pair<V>{splat<Simd<T>>(T(1)), splat<Simd<T>>(T(0))}, sum));
+    scale_columns<Tempered>(tile, divide(Pair<V>{splat<Simd<T>>(T(1)), splat<Simd<T>>(T(0))}, sum), row, maximum);
 }
 
 template <bool Tempered, class T>
@@ -307,16 +360,17 @@ void family_lanes(const Batch<T>& x, const Batch<double>& temperature, const Bat
     for_tiles(x, mask, rows, n, [&](Tile<T>& tile) {
         const Tops<T> tops(tile);
         const Temperatures<T> t(temperature, tile.first, tile.rows);
-        Rescued<T> rescued(tile, tops.special | t.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
-            (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), to, 1);
-        });
+        Rescued<T> rescued(tile, tops.special | t.out_of_range(tops.maximum),
+                           [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
+                               (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), to, 1);
+                           });
         family_columns<Log>(tile, t, tops.maximum);
         rescued.restore();
         tile.write(out);
     });
 }
 
-// logsumexp (sum_out == nullptr) and partition.
+// logsumexp (others_out == nullptr) and partition, whose others go to a pair of operands.
 template <class T>
 void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, const Batch<double>* others_out,
                      ptrdiff_t rows, ptrdiff_t n) {
@@ -324,9 +378,15 @@ void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>&
     for_tiles(x, mask, rows, n, [&](Tile<T>& tile) {
         const Tops<T> tops(tile);
         const Temperatures<T> t(no_temperature, tile.first, tile.rows);
-        Rescued<T> rescued(tile, tops.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>&) {
-            if (others_out == nullptr) return logsumexp_row<S>(row, &out.value(i), 1);
-            partition_row<S>(row, &out.value(i), &others_out->value(i), 1);
+        const unsigned special = tops.special | t.out_of_range(tops.maximum);
+        Rescued<T> rescued(tile, special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>&) {
+            T value;
+            if (others_out == nullptr) {
+                logsumexp_row<S>(row, &value, 1);
+            } else {
+                partition_row<S>(row, &value, &others_out[0].value(i), &others_out[1].value(i), 1);
+            }
+            out.set(i, value);
         });
         const auto others = others_columns<false, false>(tile, t.reduction(tops.maximum), tops.maximum);
         T first[S::lanes], second[S::lanes];
@@ -337,14 +397,16 @@ void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>&
             store(second, others.low);
         }
         for (int lane = 0; lane < tile.rows; ++lane) {
-            if (tops.special >> lane & 1) continue;
+            if (special >> lane & 1) continue;
             if (others_out == nullptr) {
-                out.value(tile.first + lane) = first[lane];
+                out.set(tile.first + lane, first[lane]);
             } else {
                 T maximum[S::lanes];
                 store(maximum, tops.maximum);
-                out.value(tile.first + lane) = maximum[lane];
-                others_out->value(tile.first + lane) = double(first[lane]) + double(second[lane]);
+                out.set(tile.first + lane, std::isnan(first[lane]) ? T(NAN) : maximum[lane]);
+                const DD pair = fast_two_sum(double(first[lane]), double(second[lane]));
+                others_out[0].value(tile.first + lane) = pair.high;
+                others_out[1].value(tile.first + lane) = pair.low;
             }
         }
     });
@@ -357,7 +419,8 @@ void cross_entropy_lanes(const Batch<T>& x, const Batch<std::int64_t>& targets, 
     using V = typename S::V;
     for_tiles(x, nullptr, rows, n, [&](Tile<T>& tile) {
         const Tops<T> tops(tile);
-        unsigned special = tops.special;
+        const Temperatures<T> t(no_temperature, tile.first, tile.rows);
+        unsigned special = tops.special | t.out_of_range(tops.maximum);
         T at_target[S::lanes] = {}, maximum[S::lanes], log_high[S::lanes], log_low[S::lanes];
         T weight_high[S::lanes] = {}, weight_low[S::lanes] = {};
         for (int lane = 0; lane < tile.rows; ++lane) {
@@ -371,7 +434,7 @@ void cross_entropy_lanes(const Batch<T>& x, const Batch<std::int64_t>& targets, 
             cross_entropy_row<S>(row, ptrdiff_t(targets.value(i)), weights.value(i), &losses.value(i),
                                  gradient == nullptr ? nullptr : &to, 1);
         });
-        const Reduction<S> row = Temperatures<T>(no_temperature, tile.first, tile.rows).reduction(tops.maximum);
+        const Reduction<S> row = t.reduction(tops.maximum);
         const Pair<V> others = gradient == nullptr ? others_columns<false, false>(tile, row, tops.maximum)
                                                    : others_columns<false, true>(tile, row, tops.maximum);
         const Pair<V> log_sum = log1p<T, S>(others);
@@ -385,9 +448,9 @@ void cross_entropy_lanes(const Batch<T>& x, const Batch<std::int64_t>& targets, 
                 weights.value(tile.first + lane) * (double(log_high[lane]) + (double(log_low[lane]) + distance));
         }
         if (gradient == nullptr) return;
-        const Exponential<S> top = exponential<false, true, T>(tops.maximum, row);
+        const Pair<V> top = as_pair(exponential<false, true, S>(tops.maximum, row));
         const Pair<V> all = add(others, splat<S>(T(1))), weight = {load<S>(weight_high), load<S>(weight_low)};
-        scale_columns(tile, divide(weight, multiply(Pair<V>{top.value, top.error}, all)));
+        scale_columns<false>(tile, divide(weight, multiply(top, all)), row, tops.maximum);
         T hit[S::lanes];  // of a target that is the maximum: minus the share of the others
         store(hit, V(-multiply(weight, divide(others, all)).high));
         for (int lane = 0; lane < tile.rows; ++lane) {

@@ -11,22 +11,14 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-// The exponential of the maximum itself, as the vectors compute it: value + error.
-template <class T>
-DD exponential_of_maximum(T maximum, const Temperature<T>& temperature) {
-    const Reduction<Scalar<T>> row(maximum, temperature);
-    const auto e = exponential<true, true, T>(maximum, row);
-    return two_sum(double(e.value), double(e.error));
-}
-
 // What a row weighs beside its maximum: sum of e^((x-m)/T) = 1 + others.
 template <class S, class T>
-DD others(const Row<T>& x, T maximum, double temperature, int threads, const OutRow<T>* out = nullptr) {
-    const Temperature<T> constants = temperature_constants<T>(temperature);
-    const Reduction<S> row(splat<S>(maximum), constants);
-    const Sum sum = temperature == 1 ? sum_row<S, true, false>(x, row, maximum, out, threads)
-                                     : sum_row<S, true, true>(x, row, maximum, out, threads);
-    return add(divide(sum.total, exponential_of_maximum(maximum, constants)), double(sum.maxima - 1));
+DD others(Row<T> x, T maximum, double temperature, int threads) {
+    temperature = normalize(x, maximum, temperature);
+    const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(temperature));
+    const Sum sum = temperature == 1 ? sum_row<S, true, false>(x, row, maximum, (const OutRow<T>*)nullptr, threads)
+                                     : sum_row<S, true, true>(x, row, maximum, (const OutRow<T>*)nullptr, threads);
+    return add(divide(sum.total, exponential_of_maximum<S, true>(maximum, row).exact), double(sum.maxima - 1));
 }
 
 inline DD log_total(DD others) { return log1p<double, Scalar<double>>(others); }
@@ -44,13 +36,15 @@ void logsumexp_row(const Row<T>& x, T* out, int threads) {
 // The monoid's element: the maximum, and the sum of e^(x-m) over all entries but one maximum. A row with nothing in it
 // has no maximum to leave out: others = 0 with maximum = -inf.
 template <class S, class T>
-void partition_row(const Row<T>& x, T* maximum, double* rest, int threads) {
+void partition_row(const Row<T>& x, T* maximum, double* rest_high, double* rest_low, int threads) {
     const Summary<T> summary = summarize<S>(x, 1.0, threads);
-    *maximum = summary.maximum;
-    *rest = summary.kind == Kind::not_a_number ? NAN
-            : summary.kind == Kind::nothing    ? 0.0
-            : summary.kind == Kind::winners    ? summary.winners - 1
-                                               : others<S>(x, summary.maximum, 1.0, threads).high;
+    const DD rest = summary.kind == Kind::ordinary       ? others<S>(x, summary.maximum, 1.0, threads)
+                    : summary.kind == Kind::not_a_number ? DD{NAN, 0.0}
+                    : summary.kind == Kind::nothing      ? DD{0.0, 0.0}
+                                                         : DD{summary.winners - 1, 0.0};
+    *maximum = std::isnan(rest.high) ? T(NAN) : summary.maximum;
+    *rest_high = rest.high;
+    *rest_low = rest.low;
 }
 
 // (x - m) / T - log_sum. A quotient carries its error: what x - m dropped, and what the product did.
@@ -66,7 +60,7 @@ SOFTMAX_INLINE typename S::V log_entry(const typename S::V& x, const typename S:
     const V q = d.high < splat<S>(std::numeric_limits<T>::lowest()) ? apart : V(d.high * inverse_high);
     const V q_error = mul_add(d.high, inverse_low, mul_add(d.low, inverse_high, fma(d.high, inverse_high, V(-q))));
     const V result = (q - log_sum) + q_error;
-    return result == result ? result : q;  // an infinite quotient has no error to carry
+    return result == result ? result : V(q + log_sum);  // an infinite quotient has no error to carry
 }
 
 template <class S, bool Tempered, class T>
@@ -80,50 +74,57 @@ void log_softmax_ordinary(const Row<T>& x, T maximum, double temperature, T log_
         T buffer[block_length], values[block_length];
         const T* entries = x.block(first, count, buffer);
         T* results = out.block(first, values);
-        for_vectors<S>(count, [&](int, ptrdiff_t i, int lanes) {
-            const V v = load_first<S>(entries + i, lanes);
-            store_first<S>(results + i, log_entry<Tempered, T, S>(v, m, l, inverse_high, inverse_low), lanes);
+        for_vectors<S>(count, [&](auto width, ptrdiff_t i, int in_use) {
+            V v[width()];
+            load_all<S>(v, entries + i, in_use, T(0));
+            for (int a = 0; a < width(); ++a) {
+                const V y = log_entry<Tempered, T, S>(v[a], m, l, inverse_high, inverse_low);
+                store_first<S>(results + i + a * S::lanes, y, in_use);
+            }
         });
         out.put(first, count, results);
     });
 }
 
 template <class S, class T>
-void log_softmax_row(Row<T> x, double temperature, const OutRow<T>& out, int threads) {
-    Summary<T> summary = summarize<S>(x, temperature, threads);
+void log_softmax_row(const Row<T>& x, double temperature, const OutRow<T>& out, int threads) {
+    const Summary<T> summary = summarize<S>(x, temperature, threads);
     if (summary.kind != Kind::ordinary) {
         return fill(x, summary, T(-std::log(summary.winners)), T(-INFINITY), out);
     }
-    temperature = normalize(x, summary, temperature);
-    const T log_sum = T(log_total(others<S>(x, summary.maximum, temperature, threads)).high);
-    if (temperature == 1) {
-        log_softmax_ordinary<S, false>(x, summary.maximum, temperature, log_sum, out, threads);
-    } else {
-        log_softmax_ordinary<S, true>(x, summary.maximum, temperature, log_sum, out, threads);
+    T maximum = summary.maximum;
+    const T log_sum = T(log_total(others<S>(x, maximum, temperature, threads)).high);
+    if (temperature == 1) return log_softmax_ordinary<S, false>(x, maximum, temperature, log_sum, out, threads);
+    Row<T> in_range = x;
+    if (temperature < smallest_temperature || temperature > largest_temperature) {
+        temperature = normalize(in_range, maximum, temperature);
     }
+    log_softmax_ordinary<S, true>(in_range, maximum, temperature, log_sum, out, threads);
 }
 
 // softmax and log_softmax of entries x under a sum that was taken elsewhere, 1 + rest relative to `maximum`.
 template <class S, class T>
-void partition_softmax_row(const Row<T>& x, T maximum, double rest, const OutRow<T>& out, int threads) {
+void partition_softmax_row(const Row<T>& x, T maximum, DD rest, const OutRow<T>& out, int threads) {
     if (!std::isfinite(maximum)) {
         const Kind kind = std::isnan(maximum) ? Kind::not_a_number : maximum > 0 ? Kind::winners : Kind::nothing;
-        return fill(x, {kind, maximum, maximum, rest + 1}, T(1 / (rest + 1)), T(0), out);
+        return fill(x, {kind, maximum, maximum, rest.high + 1}, T(1 / (rest.high + 1)), T(0), out);
     }
-    const Temperature<T> constants = temperature_constants<T>(1);
-    const Reduction<S> row(splat<S>(maximum), constants);
-    const DD total = multiply(exponential_of_maximum(maximum, constants), add(DD{rest, 0.0}, 1.0));
-    sum_row<S, false, false>(x, row, maximum, &out, threads);
-    scale_row<S, false>(x, row, divide(DD{1.0, 0.0}, total), out, threads);
+    Row<T> in_range = x;
+    normalize(in_range, maximum, 1.0);
+    const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(1));
+    const DD total = multiply(exponential_of_maximum<S, false>(maximum, row).exact, add(rest, 1.0));
+    sum_row<S, false, false>(in_range, row, maximum, &out, threads);
+    if (std::isnan(rest.high)) return fill(x, not_a_number<T>, T(0), T(0), out);
+    scale_row<S, false>(in_range, row, scaling_of<S, false>(total, maximum, row), out, threads);
 }
 
 template <class S, class T>
-void partition_log_softmax_row(const Row<T>& x, T maximum, double rest, const OutRow<T>& out, int threads) {
+void partition_log_softmax_row(const Row<T>& x, T maximum, DD rest, const OutRow<T>& out, int threads) {
     if (!std::isfinite(maximum)) {
         const Kind kind = std::isnan(maximum) ? Kind::not_a_number : maximum > 0 ? Kind::winners : Kind::nothing;
-        return fill(x, {kind, maximum, maximum, rest + 1}, T(-std::log(rest + 1)), T(-INFINITY), out);
+        return fill(x, {kind, maximum, maximum, rest.high + 1}, T(-std::log(rest.high + 1)), T(-INFINITY), out);
     }
-    log_softmax_ordinary<S, false>(x, maximum, 1.0, T(log_total(DD{rest, 0.0}).high), out, threads);
+    log_softmax_ordinary<S, false>(x, maximum, 1.0, T(log_total(rest).high), out, threads);
 }
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -7,7 +7,9 @@
 
 #include <cstdlib>
 #include <string>
+#include <utility>
 
+#include "calls.hpp"
 #include "kernels.hpp"
 #include "parallel.hpp"
 
@@ -26,7 +28,8 @@ const Choice* choices(int* count) {
     static const Choice list[] = {
         {&softmax::baseline::table, true},
 #if defined(SOFTMAX_X86)
-        {&softmax::avx2::table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
+        {&softmax::avx2::table,
+         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
         {&softmax::avx512::table, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")},
 #endif
@@ -65,13 +68,14 @@ constexpr Declaration declarations[] = {
 #undef SOFTMAX_DECLARE
 };
 
-constexpr int max_operands = 8;
+constexpr int max_operands = 9, types = 4;
 
-// What NumPy keeps pointers to for as long as the ufunc lives: one loop for float32, one for float64.
+// What NumPy keeps pointers to for as long as the ufunc lives: a loop for each type, narrow ones first. bfloat16 is no
+// type of NumPy's own: such arrays are passed as the uint16 of their bits.
 struct Registration {
-    PyUFuncGenericFunction loops[2];
-    void* data[2];
-    char types[2 * max_operands];
+    PyUFuncGenericFunction loops[types];
+    void* data[types];
+    char operands[types * max_operands];
 };
 Registration registrations[kernel_count];
 
@@ -91,14 +95,91 @@ PyObject* make_ufunc(int kernel) {
     const std::string signature = declared.signature, outputs = signature.substr(signature.find("->"));
     int n_out = 0;
     for (char c : outputs) n_out += c == '(';
-    const char own[2] = {NPY_FLOAT, NPY_DOUBLE};
-    for (int loop = 0; loop < 2; ++loop) {
-        r.loops[loop] = loop == 0 ? active->float32[kernel] : active->float64[kernel];
-        r.data[loop] = nullptr;
-        for (int i = 0; i < operands; ++i) r.types[loop * operands + i] = type_number(declared.types[i], own[loop]);
+    const char own[types] = {NPY_HALF, NPY_UINT16, NPY_FLOAT, NPY_DOUBLE};
+    const softmax::Loop functions[types] = {active->float16[kernel], active->bfloat16[kernel], active->float32[kernel],
+                                            active->float64[kernel]};
+    for (int type = 0; type < types; ++type) {
+        r.loops[type] = softmax::interruptible_loop;
+        r.data[type] = reinterpret_cast<void*>(functions[type]);
+        for (int i = 0; i < operands; ++i) r.operands[type * operands + i] = type_number(declared.types[i], own[type]);
     }
-    return PyUFunc_FromFuncAndDataAndSignature(r.loops, r.data, r.types, 2, operands - n_out, n_out, PyUFunc_None,
-                                               declared.name, nullptr, 0, declared.signature);
+    PyObject* ufunc = PyUFunc_FromFuncAndDataAndSignature(r.loops, r.data, r.operands, types, operands - n_out, n_out,
+                                                          PyUFunc_None, declared.name, nullptr, 0, declared.signature);
+    if (ufunc == nullptr) return nullptr;
+    softmax::numpy_call =
+        std::exchange(reinterpret_cast<PyUFuncObject*>(ufunc)->vectorcall, softmax::interruptible_call);
+    return ufunc;
+}
+
+// The common call without what a gufunc costs: a contiguous array of a type that has a loop, one axis, one temperature.
+// Returns None for any other, with no error set.
+bool is_plain(PyObject* x) {
+    if (!PyArray_CheckExact(x)) return false;
+    PyArrayObject* array = reinterpret_cast<PyArrayObject*>(x);
+    const int type = PyArray_TYPE(array);
+    return (type == NPY_FLOAT || type == NPY_DOUBLE || type == NPY_HALF) && PyArray_IS_C_CONTIGUOUS(array) &&
+           PyArray_ISALIGNED(array) && PyArray_ISNOTSWAPPED(array);
+}
+
+// `out` for x: the same type and shape, and either x itself or memory of its own.
+bool fits(PyArrayObject* x, PyObject* object) {
+    if (!is_plain(object)) return false;
+    PyArrayObject* out = reinterpret_cast<PyArrayObject*>(object);
+    if (PyArray_TYPE(out) != PyArray_TYPE(x) || !PyArray_ISWRITEABLE(out) || !PyArray_SAMESHAPE(x, out)) return false;
+    const char *a = PyArray_BYTES(x), *b = PyArray_BYTES(out);
+    return a == b || a + PyArray_NBYTES(x) <= b || b + PyArray_NBYTES(out) <= a;
+}
+
+PyObject* quick(softmax::Kernel kernel, PyObject* const* args, Py_ssize_t count) {
+    if (count != 4) return PyErr_Format(PyExc_TypeError, "expected x, axis, temperature and out, got %zd", count);
+    PyObject *object = args[0], *out = args[3];
+    if (!is_plain(object) || !PyLong_CheckExact(args[1]) || !PyFloat_CheckExact(args[2])) Py_RETURN_NONE;
+    PyArrayObject* x = reinterpret_cast<PyArrayObject*>(object);
+    const int ndim = PyArray_NDIM(x);
+    int overflow;
+    const long asked = PyLong_AsLongAndOverflow(args[1], &overflow), axis = asked < 0 ? asked + ndim : asked;
+    double temperature = PyFloat_AS_DOUBLE(args[2]);
+    if (overflow != 0 || axis < 0 || axis >= ndim || !(temperature >= 0)) Py_RETURN_NONE;
+    if (out != Py_None && !fits(x, out)) Py_RETURN_NONE;
+    PyObject* result = out == Py_None ? PyArray_NewLikeArray(x, NPY_CORDER, nullptr, 0) : Py_NewRef(out);
+    if (result == nullptr) return nullptr;
+    npy_intp outer = 1, inner = 1;
+    for (int i = 0; i < axis; ++i) outer *= PyArray_DIM(x, i);
+    for (int i = int(axis) + 1; i < ndim; ++i) inner *= PyArray_DIM(x, i);
+    const npy_intp n = PyArray_DIM(x, int(axis)), size = PyArray_ITEMSIZE(x);
+    const int type = PyArray_TYPE(x);
+    const softmax::Loop loop = type == NPY_FLOAT    ? active->float32[kernel]
+                               : type == NPY_DOUBLE ? active->float64[kernel]
+                                                    : active->float16[kernel];
+    const bool last = inner == 1;  // else one call for each of the outer blocks, whose rows lie across it
+    const npy_intp calls = last ? (outer > 0) : outer, rows = last ? outer : inner;
+    const npy_intp dimensions[] = {rows, n}, row = last ? n * size : size, step = inner * size;
+    const npy_intp steps[] = {row, 0, row, step, step};
+    const auto run = [&] {
+        NPY_BEGIN_THREADS_DEF;
+        NPY_BEGIN_THREADS_THRESHOLDED(rows * n);
+        try {
+            for (npy_intp i = 0; i < calls && rows > 0 && !softmax::Call::interrupted_loops(); ++i) {
+                char* operands[] = {PyArray_BYTES(x) + i * inner * n * size, reinterpret_cast<char*>(&temperature),
+                                    PyArray_BYTES(reinterpret_cast<PyArrayObject*>(result)) + i * inner * n * size};
+                loop(operands, dimensions, steps, nullptr);
+            }
+        } catch (const softmax::Interrupted&) {
+            // the call has its exception
+        }
+        NPY_END_THREADS;
+        return result;
+    };
+    if (!softmax::on_main_thread()) return run();
+    softmax::Call call;
+    return call.end(run());
+}
+
+PyObject* quick_softmax(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    return quick(softmax::kernel_softmax, args, count);
+}
+PyObject* quick_log_softmax(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    return quick(softmax::kernel_log_softmax, args, count);
 }
 
 PyObject* isa(PyObject*, PyObject*) { return PyUnicode_FromString(active->isa); }
@@ -127,6 +208,11 @@ PyObject* set_num_threads(PyObject*, PyObject* threads) {
 }
 
 PyMethodDef methods[] = {
+    {"quick_softmax", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quick_softmax)), METH_FASTCALL,
+     "quick_softmax(x, axis, temperature, out, /)\n--\n\nsoftmax of a plain array; None where it takes the gufunc."},
+    {"quick_log_softmax", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quick_log_softmax)), METH_FASTCALL,
+     "quick_log_softmax(x, axis, temperature, out, /)\n--\n\nlog_softmax of a plain array; None where it takes the "
+     "gufunc."},
     {"isa", isa, METH_NOARGS, "isa()\n--\n\nThe instruction set in use: 'baseline', 'avx2' or 'avx512'."},
     {"supported_isas", supported_isas, METH_NOARGS,
      "supported_isas()\n--\n\nWhat SOFTMAX_ISA may name on this processor, slowest first."},
@@ -152,7 +238,7 @@ PyMODINIT_FUNC PyInit__native() {
     import_array();
     import_umath();
     active = choose();
-    if (active == nullptr) return nullptr;
+    if (active == nullptr || !softmax::watch_signals()) return nullptr;
     PyObject* module = PyModule_Create(&definition);
     if (module == nullptr) return nullptr;
     for (int kernel = 0; kernel < kernel_count; ++kernel) {

@@ -54,4 +54,22 @@ SOFTMAX_INLINE Pair<V> divide(const Pair<V>& a, const Pair<V>& b) {
     return fast_two_sum(quotient, V(remainder / b.high));
 }
 
+// The sum of all lanes.
+template <class T>
+    requires std::is_arithmetic_v<T>
+SOFTMAX_INLINE Pair<T> fold(const Pair<T>& v) {
+    return v;
+}
+#if !defined(SOFTMAX_ONE_LANE)
+template <class V>
+    requires(!std::is_arithmetic_v<V>)
+SOFTMAX_INLINE auto fold(const Pair<V>& v) {
+    using Half = std::make_index_sequence<lanes_of<V> / 2>;
+    const auto low = lanes_from<0>(v.high, Half()), high = lanes_from<lanes_of<V> / 2>(v.high, Half());
+    using H = std::remove_cvref_t<decltype(low)>;
+    return fold(
+        add(Pair<H>{low, lanes_from<0>(v.low, Half())}, Pair<H>{high, lanes_from<lanes_of<V> / 2>(v.low, Half())}));
+}
+#endif
+
 }  // namespace softmax::SOFTMAX_ISA

@@ -3,10 +3,13 @@
 // barrier for every member instead: with a busy neighbour (another library's spinning threads, a second process) that
 // costs a scheduler's time slice a call, measured at 8 to 20 ms for calls of 1 ms.
 //
-// Workers are asleep between calls, after a wait of `linger` that makes calls in quick succession cheap. A forked child
-// begins with a pool of its own.
+// Workers stay awake for a moment after a job, which makes calls in quick succession cheap; then they sleep, and waking
+// one costs the caller some 8 µs, and 20 to 60 µs pass until it is there. A worker that a neighbour has pushed aside with
+// a piece in its hands makes the caller wait after all: then the pool is left alone for a few calls, and for more of them
+// each time that happens again. A forked child begins with a pool of its own.
 #include "parallel.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -14,6 +17,7 @@
 #include <mutex>
 #include <new>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -24,74 +28,189 @@
 #endif
 
 namespace softmax {
+
+bool (*interrupted)() = nullptr;
+
 namespace {
 
-constexpr auto linger = std::chrono::microseconds(30);
+using Clock = std::chrono::steady_clock;
+
+constexpr auto linger = std::chrono::microseconds(60);    // a worker's wait for more, awake
+constexpr auto patience = std::chrono::microseconds(50);  // the caller's wait for the last pieces, awake
+constexpr auto look_around = std::chrono::milliseconds(20);
+constexpr std::ptrdiff_t worth_waking = 1 << 19;  // bytes
+constexpr int longest_rest = 64;                  // calls
+
+// Gives way to whoever wants this processor until `ready()`, or until the time is over.
+template <class Ready>
+void wait_awake(Clock::duration limit, const Ready& ready) {
+    for (const auto until = Clock::now() + limit; !ready() && Clock::now() < until;) std::this_thread::yield();
+}
+
+// A worker on the caller's processor would take turns with it instead of helping: Linux puts a thread that wakes where
+// it last ran, or where its waker runs, also when another processor is idle.
+int processor() {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+void leave_processor([[maybe_unused]] int number) {
+#if defined(__linux__)
+    cpu_set_t allowed, others;
+    if (number < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    others = allowed;
+    CPU_CLR(number, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0) {
+        sched_setaffinity(0, sizeof allowed, &allowed);
+    }
+#endif
+}
+
+// Whether the outermost call that this thread works for has been interrupted: pieces inside pieces end with it.
+thread_local std::atomic<bool>* outermost = nullptr;
 
 struct Job {
-    std::ptrdiff_t count;
-    void (*body)(void*, std::ptrdiff_t);
-    void* context;
+    const std::ptrdiff_t count;
+    void (*const body)(void*, std::ptrdiff_t);
+    void* const context;
+    int places;  // workers that may still join; guarded by the pool's mutex
+    const int home = processor();
+    std::atomic<bool> own_stop{false};
+    std::atomic<bool>& stop = outermost == nullptr ? own_stop : *outermost;
     std::atomic<std::ptrdiff_t> next{0};
-    int places;      // workers that may still join; guarded by the pool's mutex
-    int active = 0;  // workers at it; guarded by the pool's mutex
+    std::atomic<int> active{0};  // workers at it
 
-    void run() {
-        for (std::ptrdiff_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(context, i);
+    // Works until no piece is left; returns how many it did. The caller, not a worker, asks whether to stop.
+    std::ptrdiff_t work(bool asks) {
+        std::atomic<bool>* const outer = outermost;
+        outermost = &stop;
+        std::ptrdiff_t done = 0;
+        while (!stop.load(std::memory_order_relaxed)) {
+            if (asks && ask()) break;
+            const std::ptrdiff_t i = next.fetch_add(1, std::memory_order_relaxed);
+            if (i >= count) break;
+            try {
+                body(context, i);
+            } catch (const Interrupted&) {
+                break;  // a piece of pieces; `stop` is set
+            }
+            ++done;
+        }
+        outermost = outer;
+        return done;
+    }
+    // A signal's handler may make a call of its own meanwhile, which does not end with this one or end this one.
+    bool ask() {
+        if (interrupted == nullptr) return false;
+        std::atomic<bool>* const outer = std::exchange(outermost, nullptr);
+        const bool ends = interrupted();
+        outermost = outer;
+        if (ends) stop.store(true, std::memory_order_relaxed);
+        return ends;
     }
 };
 
 class Pool {
 public:
-    void run(Job& job) {
-        {
-            std::lock_guard<std::mutex> lock(mutex);
-            for (; workers < job.places; ++workers) std::thread(&Pool::work, this).detach();
-            jobs.push_back(&job);
-            waiting.fetch_add(1, std::memory_order_release);
+    void run(Job& job, bool wakes) {
+        if (resting()) {
+            job.work(true);
+            return;
         }
-        wake.notify_all();
-        job.run();
-        std::unique_lock<std::mutex> lock(mutex);
-        remove(job);
-        done.wait(lock, [&] { return job.active == 0; });
+        const auto start = Clock::now();
+        const bool in_succession = start.time_since_epoch() - ended.load(std::memory_order_relaxed) < linger / 2;
+        publish(job, wakes || in_succession);
+        const std::ptrdiff_t mine = job.work(true);
+        const auto worked = Clock::now();
+        wait(job);
+        const auto end = Clock::now();
+        ended.store(end.time_since_epoch(), std::memory_order_relaxed);
+        const auto alone = (worked - start) * (job.count - mine) / std::max<std::ptrdiff_t>(mine, 1);
+        judge(end - worked > alone + patience);
     }
 
 private:
     std::mutex mutex;
     std::condition_variable wake, done;
-    std::vector<Job*> jobs;       // that workers may join
-    std::atomic<int> waiting{0};  // jobs.size(), to look at without the mutex
-    int workers = 0;
+    std::vector<Job*> jobs;                                 // that workers may join
+    std::atomic<int> open{0};                               // jobs.size(), to look at without the mutex
+    std::atomic<Clock::duration> ended{Clock::duration{}};  // when the last job did
+    std::atomic<int> rest{0};                               // calls for which nobody is asked to help
+    std::atomic<int> tired{0};                              // how many those were, the last time
+    int workers = 0, asleep = 0;
+
+    bool resting() {
+        return rest.load(std::memory_order_relaxed) > 0 && rest.fetch_sub(1, std::memory_order_relaxed) > 0;
+    }
+
+    // What the helpers did would have taken the caller less time than it waited for them: worse than no help.
+    void judge(bool harmed) {
+        const int before = tired.load(std::memory_order_relaxed);
+        if (!harmed && before == 0) return;
+        const int next = harmed ? std::clamp(2 * before, 4, longest_rest) : before / 2;
+        tired.store(next, std::memory_order_relaxed);
+        if (harmed) rest.store(next, std::memory_order_relaxed);
+    }
+
+    void publish(Job& job, bool wakes) {
+        int sleepers = 0;
+        {
+            std::lock_guard<std::mutex> lock(mutex);
+            for (; wakes && workers < job.places; ++workers) std::thread(&Pool::serve, this).detach();
+            if (wakes) sleepers = std::min(asleep, job.places);
+            jobs.push_back(&job);
+            open.fetch_add(1, std::memory_order_release);
+        }
+        for (; sleepers > 0; --sleepers) wake.notify_one();
+    }
 
     void remove(const Job& job) {
-        for (std::size_t i = 0; i < jobs.size(); ++i) {
-            if (jobs[i] != &job) continue;
-            jobs.erase(jobs.begin() + std::ptrdiff_t(i));
-            waiting.fetch_sub(1, std::memory_order_relaxed);
-            return;
+        const auto found = std::find(jobs.begin(), jobs.end(), &job);
+        if (found == jobs.end()) return;
+        jobs.erase(found);
+        open.fetch_sub(1, std::memory_order_relaxed);
+    }
+
+    // Until every piece that a worker has taken is done.
+    void wait(Job& job) {
+        {
+            std::lock_guard<std::mutex> lock(mutex);
+            remove(job);
+        }
+        const auto finished = [&] { return job.active.load(std::memory_order_acquire) == 0; };
+        wait_awake(patience, finished);
+        while (!finished()) {
+            std::unique_lock<std::mutex> lock(mutex);
+            if (done.wait_for(lock, look_around, finished)) return;
+            lock.unlock();
+            job.ask();
         }
     }
 
-    void work() {
+    // A worker's life.
+    void serve() {
         std::unique_lock<std::mutex> lock(mutex);
         for (;;) {
             if (jobs.empty()) {
                 lock.unlock();
-                const auto until = std::chrono::steady_clock::now() + linger;
-                while (waiting.load(std::memory_order_acquire) == 0 && std::chrono::steady_clock::now() < until) {
-                }
+                wait_awake(linger, [&] { return open.load(std::memory_order_acquire) > 0; });
                 lock.lock();
+                ++asleep;
                 wake.wait(lock, [&] { return !jobs.empty(); });
+                --asleep;
             }
             Job& job = *jobs.front();
-            ++job.active;
+            job.active.fetch_add(1, std::memory_order_relaxed);
             if (--job.places == 0) remove(job);
             lock.unlock();
-            job.run();
+            if (processor() == job.home) leave_processor(job.home);
+            job.work(false);
             lock.lock();
-            remove(job);  // nothing is left to take
-            if (--job.active == 0) done.notify_all();
+            remove(job);                                         // nothing is left to take
+            job.active.fetch_sub(1, std::memory_order_release);  // the last that is seen of it
+            done.notify_all();
         }
     }
 };
@@ -127,17 +246,16 @@ int num_threads() { return thread_limit.load(std::memory_order_relaxed); }
 
 void set_num_threads(int threads) { thread_limit.store(threads < 1 ? 1 : threads, std::memory_order_relaxed); }
 
-void parallel_for(std::ptrdiff_t count, int threads, void (*body)(void*, std::ptrdiff_t), void* context) {
-    Job job;
-    job.count = count;
-    job.body = body;
-    job.context = context;
-    job.places = int(count < threads ? count : threads) - 1;
+void parallel_for(std::ptrdiff_t count, int threads, void (*body)(void*, std::ptrdiff_t), void* context,
+                  std::ptrdiff_t bytes) {
+    if (count == 1) return body(context, 0);
+    Job job{count, body, context, int(std::min<std::ptrdiff_t>(count, threads)) - 1};
     if (job.places < 1) {
-        job.run();
+        job.work(true);
     } else {
-        pool->run(job);
+        pool->run(job, bytes >= worth_waking);
     }
+    if (job.stop.load(std::memory_order_relaxed)) throw Interrupted();
 }
 
 }  // namespace softmax

@@ -1,7 +1,8 @@
-// The one way to run on several threads.
+// The one way to run on several threads, and the one place where a long call looks whether it should stop.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace softmax {
 
@@ -11,7 +12,18 @@ int num_threads();
 void set_num_threads(int threads);
 
 // Calls body(context, i) for every i in [0, count), on up to `threads` threads, in any order. The division into pieces is
-// the caller's and must not depend on the number of threads. `body` must not throw.
-void parallel_for(std::ptrdiff_t count, int threads, void (*body)(void*, std::ptrdiff_t), void* context);
+// the caller's and must not depend on the number of threads. `body` must throw nothing but what this throws.
+//
+// `bytes` says how large the work is: for a small one no thread is woken, unless it follows another at once, but one that
+// is still awake may join.
+//
+// Interrupted: the whole call is to end, and pieces are missing. No thread is at any of them any more.
+struct Interrupted {};
+void parallel_for(std::ptrdiff_t count, int threads, void (*body)(void*, std::ptrdiff_t), void* context,
+                  std::ptrdiff_t bytes = PTRDIFF_MAX);
+
+// What a thread that has called `parallel_for` asks between pieces: should its call end now? It is asked again and again,
+// also after it has said yes, and also by threads that it knows nothing of. nullptr: nobody is asked.
+extern bool (*interrupted)();
 
 }  // namespace softmax

@@ -4,9 +4,11 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 
 #include "parallel.hpp"
 #include "reduce.hpp"
+#include "storage.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 
@@ -25,8 +27,13 @@ void for_blocks(ptrdiff_t n, int threads, const Body& body) {
                      const ptrdiff_t first = block * block_length, left = c.n - first;
                      c.body(first, left < block_length ? left : block_length, block);
                  },
-                 &context);
+                 &context, n * ptrdiff_t(sizeof(float)));
 }
+
+// Rows of up to so many entries are worked on in a buffer where they are not contiguous floats already; longer ones by
+// blocks. It stays in the second-level cache.
+template <class T>
+constexpr ptrdiff_t short_row = 65536 / sizeof(T);
 
 // One row of the input. A masked-out entry reads as -inf.
 template <class T>
@@ -36,22 +43,34 @@ struct Row {
     const char* mask;  // of bool, or nullptr
     ptrdiff_t mask_stride;
     ptrdiff_t n;
-    T shift = 0;  // x is read as (x - shift) 2^exponent: for temperatures outside the range of T
+    Storage storage = Storage::own;
+    T shift = 0;  // x is read as (x - shift) 2^exponent, for scores or temperatures outside the range of exp.hpp
     int exponent = 0;
 
-    bool direct() const { return stride == ptrdiff_t(sizeof(T)) && mask == nullptr && exponent == 0; }
+    bool direct() const {
+        return stride == ptrdiff_t(sizeof(T)) && mask == nullptr && storage == Storage::own && !transformed();
+    }
+
+    bool transformed() const { return shift != 0 || exponent != 0; }
 
     T operator[](ptrdiff_t i) const {
-        if (mask != nullptr && !mask[i * mask_stride]) return T(-INFINITY);
-        T value;
-        std::memcpy(&value, data + i * stride, sizeof value);
-        return exponent == 0 ? value : T(std::ldexp(double(value) - double(shift), exponent));
+        T value{};
+        return *block(i, 1, &value);
     }
 
     // The entries from `first` on as contiguous memory: the row's own where possible, else a copy in `buffer`.
     const T* block(ptrdiff_t first, ptrdiff_t count, T* buffer) const {
         if (direct()) return reinterpret_cast<const T*>(data) + first;
-        for (ptrdiff_t i = 0; i < count; ++i) buffer[i] = (*this)[first + i];
+        gather(data + first * stride, stride, count, buffer, storage);
+        if (mask != nullptr) {
+            const char* kept = mask + first * mask_stride;
+            for (ptrdiff_t i = 0; i < count; ++i) buffer[i] = kept[i * mask_stride] ? buffer[i] : T(-INFINITY);
+        }
+        if (transformed()) {
+            for (ptrdiff_t i = 0; i < count; ++i) {
+                buffer[i] = T(std::ldexp(double(buffer[i]) - double(shift), exponent));
+            }
+        }
         return buffer;
     }
 };
@@ -60,17 +79,41 @@ template <class T>
 struct OutRow {
     char* data;
     ptrdiff_t stride;
+    Storage storage = Storage::own;
+    bool streaming = false;  // too much for the caches
 
-    bool direct() const { return stride == ptrdiff_t(sizeof(T)); }
+    bool direct() const { return stride == ptrdiff_t(sizeof(T)) && storage == Storage::own; }
+    bool keeps() const { return direct() && !streaming; }  // what is stored may be read again
     T* at(ptrdiff_t i) const { return reinterpret_cast<T*>(data + i * stride); }
 
     // Where to write a block: the row itself where it is contiguous, else `buffer`, which `put` then scatters.
-    T* block(ptrdiff_t first, T* buffer) const { return direct() ? at(first) : buffer; }
+    T* block(ptrdiff_t first, T* buffer) const { return keeps() ? at(first) : buffer; }
     void put(ptrdiff_t first, ptrdiff_t count, const T* values) const {
-        if (values == at(first)) return;
-        for (ptrdiff_t i = 0; i < count; ++i) std::memcpy(at(first + i), values + i, sizeof(T));
+        char* to = data + first * stride;
+        if (reinterpret_cast<const char*>(values) == to) return;
+        if (direct() && streaming) return scatter_streaming(values, count, reinterpret_cast<T*>(to));
+        scatter(values, count, to, stride, storage);
     }
+    T get(ptrdiff_t i) const {
+        T value{};
+        gather(data + i * stride, stride, 1, &value, storage);
+        return value;
+    }
+    void set(ptrdiff_t i, T value) const { scatter(&value, 1, data + i * stride, stride, storage); }
 };
+
+// Calls body(x, out) with rows of contiguous floats where they are short, packed if need be, and delivers the result.
+template <class T, class Body>
+void with_packed(const Row<T>& x, const OutRow<T>* out, const Body& body) {
+    if (x.n > short_row<T> || (x.direct() && (out == nullptr || out->keeps()))) return body(x, out);
+    alignas(64) T buffer[short_row<T>];
+    const Row<T> packed = {reinterpret_cast<const char*>(x.block(0, x.n, buffer)), sizeof(T), nullptr, 0, x.n};
+    if (out == nullptr) return body(packed, out);
+    T* values = out->block(0, buffer);
+    const OutRow<T> result = {reinterpret_cast<char*>(values), sizeof(T)};
+    body(packed, &result);
+    out->put(0, x.n, values);
+}
 
 // Rows that no sum is needed for end in `winners`: the entries from a threshold on share the whole weight equally.
 enum class Kind { ordinary, not_a_number, nothing, winners };
@@ -83,36 +126,70 @@ struct Summary {
     double winners;  // how many
 };
 
+// Arrays of one element a block, on the stack where they are few.
+template <class Element>
+class PerBlock {
+public:
+    explicit PerBlock(ptrdiff_t n) : blocks((n + block_length - 1) / block_length) {
+        if (blocks > 16) many.reset(new Element[blocks]);
+    }
+    Element& operator[](ptrdiff_t block) { return many ? many[block] : few[block]; }
+    const ptrdiff_t blocks;
+
+private:
+    Element few[16];
+    std::unique_ptr<Element[]> many;
+};
+
 template <class S, class T>
-Summary<T> summarize(const Row<T>& x, double temperature, int threads) {
-    const ptrdiff_t blocks = (x.n + block_length - 1) / block_length;
-    Extent<T> few[16];
-    Extent<T>* extents = blocks <= 16 ? few : new Extent<T>[blocks];
+T maximum_of_row(const Row<T>& x, int threads) {
+    if (x.direct() && x.n <= short_row<T>) return maximum_of<S>(reinterpret_cast<const T*>(x.data), x.n);
+    PerBlock<T> maxima(x.n);
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
         T buffer[block_length];
-        extents[block] = extent<S>(x.block(first, count, buffer), count);
+        maxima[block] = maximum_of<S>(x.block(first, count, buffer), count);
     });
-    Summary<T> result = {Kind::ordinary, T(-INFINITY), T(0), 0};
-    bool finite = true;
-    for (ptrdiff_t block = 0; block < blocks; ++block) {
-        result.maximum = max(extents[block].maximum, result.maximum);
-        finite = finite && extents[block].finite;
-    }
-    if (extents != few) delete[] extents;
-    if (!finite) {
-        for (ptrdiff_t i = 0; i < x.n; ++i) {
-            if (std::isnan(x[i])) return {Kind::not_a_number, T(NAN), T(0), 0};
-        }
-    }
-    if (result.maximum == T(-INFINITY)) {
-        result.kind = Kind::nothing;
-    } else if (result.maximum == T(INFINITY) || temperature == 0 || std::isinf(temperature)) {
-        result.kind = Kind::winners;
-        const bool all = std::isinf(temperature) && result.maximum < T(INFINITY);
-        result.threshold = all ? std::numeric_limits<T>::lowest() : result.maximum;
-        for (ptrdiff_t i = 0; i < x.n; ++i) result.winners += x[i] >= result.threshold;
+    T result = T(-INFINITY);
+    for (ptrdiff_t block = 0; block < maxima.blocks; ++block) result = max(maxima[block], result);
+    return result;
+}
+
+// What becomes of a row with this maximum of the entries that are not NaN. An ordinary row may still hold a NaN: its sum
+// says so.
+template <class T>
+Summary<T> classify(const Row<T>& x, T maximum, double temperature) {
+    const bool infinite = maximum == T(INFINITY), extreme = temperature == 0 || std::isinf(temperature);
+    if (maximum > T(-INFINITY) && !infinite && !extreme) return {Kind::ordinary, maximum, T(0), 0};
+    const bool all = std::isinf(temperature) && !infinite;
+    Summary<T> result = {Kind::winners, maximum, all ? std::numeric_limits<T>::lowest() : maximum, 0};
+    if (maximum == T(-INFINITY)) result.kind = Kind::nothing;
+    for (ptrdiff_t i = 0; i < x.n; ++i) {
+        const T entry = x[i];
+        if (std::isnan(entry)) return {Kind::not_a_number, T(NAN), T(0), 0};
+        result.winners += entry >= result.threshold;
     }
     return result;
+}
+
+template <class T>
+constexpr Summary<T> not_a_number = {Kind::not_a_number, T(NAN), T(0), 0};
+
+// For what makes no sum that would say so.
+template <class S, class T>
+bool holds_nan(const Row<T>& x, T maximum, int threads) {
+    PerBlock<char> found(x.n);
+    for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
+        T buffer[block_length];
+        found[block] = any_above<S>(x.block(first, count, buffer), count, maximum);
+    });
+    bool any = false;
+    for (ptrdiff_t block = 0; block < found.blocks; ++block) any = any || found[block];
+    return any;
+}
+
+template <class S, class T>
+Summary<T> summarize(const Row<T>& x, double temperature, int threads) {
+    return classify(x, maximum_of_row<S>(x, threads), temperature);
 }
 
 // Writes a row that needs no sum: `share` on the winners, `rest` elsewhere, NaN everywhere in a row that holds one.
@@ -120,29 +197,31 @@ template <class T>
 void fill(const Row<T>& x, const Summary<T>& summary, T share, T rest, const OutRow<T>& out) {
     for (ptrdiff_t i = 0; i < x.n; ++i) {
         const bool wins = summary.kind == Kind::winners && x[i] >= summary.threshold;
-        *out.at(i) = summary.kind == Kind::not_a_number ? T(NAN) : wins ? share : rest;
+        out.set(i, summary.kind == Kind::not_a_number ? T(NAN) : wins ? share : rest);
     }
 }
 
-// Brings a temperature that T's range would not carry to [1/2, 1), and the row with it: no entry overflows whose quotient
-// does not.
+// Brings a row into the range of exp.hpp, its maximum and temperature with it: a huge maximum is subtracted, and a
+// temperature that T's range would not carry is brought to [1/2, 1), so that no entry overflows whose quotient does not.
 template <class T>
-double normalize(Row<T>& x, Summary<T>& summary, double temperature) {
-    if (temperature >= smallest_temperature && temperature <= largest_temperature) return temperature;
-    const double scaled = double(summary.maximum) / temperature;
-    x.exponent = -std::ilogb(temperature) - 1;
-    x.shift = std::fabs(scaled) <= largest_unshifted ? T(0) : summary.maximum;
-    summary.maximum = T(std::ldexp(double(summary.maximum) - double(x.shift), x.exponent));
-    return std::ldexp(temperature, x.exponent);
+double normalize(Row<T>& x, T& maximum, double temperature) {
+    const bool far = !(std::fabs(double(maximum) / temperature) <= largest_unshifted);
+    if (far) x.shift = maximum;
+    if (temperature < smallest_temperature || temperature > largest_temperature) {
+        x.exponent = -std::ilogb(temperature) - 1;
+        temperature = std::ldexp(temperature, x.exponent);
+    }
+    maximum = far ? T(0) : T(std::ldexp(double(maximum), x.exponent));
+    return temperature;
 }
 
-// Calls body(row, threads) for each of n rows of k entries: rows in parallel where there are enough of them, else each
-// row by blocks. Small work stays on the calling thread.
+// Calls body(row, threads) for each of n rows of k entries: rows in parallel where there are enough of them that fit
+// the caches together, else each row by blocks. Small work stays on the calling thread.
 template <class Body>
 void for_rows(ptrdiff_t rows, ptrdiff_t k, const Body& body) {
-    constexpr ptrdiff_t worth_a_thread = 1 << 15, task = 1 << 14;  // entries
+    constexpr ptrdiff_t worth_a_thread = 1 << 15, task = 1 << 14, large = 1 << 19;  // entries
     const int threads = rows * k < worth_a_thread ? 1 : num_threads();
-    if (threads > 1 && k > block_length && rows < 2 * threads) {
+    if (threads > 1 && k > short_row<float> && (rows < 2 * threads || k >= large)) {
         for (ptrdiff_t row = 0; row < rows; ++row) body(row, threads);
         return;
     }
@@ -156,7 +235,7 @@ void for_rows(ptrdiff_t rows, ptrdiff_t k, const Body& body) {
                      const ptrdiff_t first = index * c.chunk, left = c.rows - first;
                      for (ptrdiff_t row = first; row < first + (left < c.chunk ? left : c.chunk); ++row) c.body(row, 1);
                  },
-                 &context);
+                 &context, rows * k * ptrdiff_t(sizeof(float)));
 }
 
 }  // namespace softmax::SOFTMAX_ISA

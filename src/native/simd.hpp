@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -51,16 +52,18 @@ struct IntOf<double> {
 };
 
 // Types of one vector: V holds `lanes` numbers of T, I as many integers of T's size.
-template <class T, int Bytes = SOFTMAX_VECTOR_BYTES>
+template <class Number, int Bytes = SOFTMAX_VECTOR_BYTES>
 struct Simd {
+    using T = Number;
     static constexpr int lanes = Bytes / sizeof(T);
 #if !defined(SOFTMAX_ONE_LANE)
     typedef T V __attribute__((vector_size(Bytes)));
     typedef typename IntOf<T>::type I __attribute__((vector_size(Bytes)));
 #endif
 };
-template <class T>
-struct Simd<T, 0> {
+template <class Number>
+struct Simd<Number, 0> {
+    using T = Number;
     static constexpr int lanes = 1;
     using V = T;
     using I = typename IntOf<T>::type;
@@ -97,35 +100,188 @@ SOFTMAX_INLINE typename S::V splat(T value) {
     }
 }
 
-// The first `count` numbers at `from` and zeros, touching no memory behind them; and the reverse.
-template <class S, class T>
-SOFTMAX_INLINE typename S::V load_first(const T* from, int count) {
-    if (count >= S::lanes) return load<S>(from);
+// The first `count` numbers at `from` and `filler` behind them, touching no memory there; and the reverse.
 #if defined(__AVX512F__)
-    if constexpr (sizeof(T) == 4 && S::lanes == 16) {
-        return (typename S::V)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
-    } else if constexpr (sizeof(T) == 8 && S::lanes == 8) {
-        return (typename S::V)_mm512_maskz_loadu_pd(__mmask8((1u << count) - 1), from);
+template <class S, class T>
+SOFTMAX_INLINE typename S::V load_first(const T* from, int count, T filler) {
+    if (count >= S::lanes) return load<S>(from);
+    const auto behind = splat<S>(filler);
+    if constexpr (S::lanes == 16) {
+        return (typename S::V)_mm512_mask_loadu_ps((__m512)behind, __mmask16((1u << count) - 1), from);
+    } else if constexpr (S::lanes == 8) {
+        return (typename S::V)_mm512_mask_loadu_pd((__m512d)behind, __mmask8((1u << count) - 1), from);
+    } else {
+        return behind;
     }
-#endif
-    T part[S::lanes] = {};
-    for (int lane = 0; lane < count; ++lane) part[lane] = from[lane];
-    return load<S>(part);
 }
-
 template <class S, class T>
 SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
     if (count >= S::lanes) return store(to, v);
-#if defined(__AVX512F__)
-    if constexpr (sizeof(T) == 4 && S::lanes == 16) {
-        return _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)v);
-    } else if constexpr (sizeof(T) == 8 && S::lanes == 8) {
-        return _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), (__m512d)v);
+    if constexpr (S::lanes == 16) {
+        _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)v);
+    } else if constexpr (S::lanes == 8) {
+        _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), (__m512d)v);
     }
-#endif
+}
+#elif defined(__AVX2__)
+// The first `count` lanes all ones: a window into ones followed by zeros.
+template <class S>
+SOFTMAX_INLINE __m256i lanes_before(int count) {
+    static const std::int32_t ones_and_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    const char* middle = reinterpret_cast<const char*>(ones_and_zeros) + 32;
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(middle - count * int(sizeof(typename S::T))));
+}
+template <class S, class T>
+SOFTMAX_INLINE typename S::V load_first(const T* from, int count, T filler) {
+    if (count >= S::lanes) return load<S>(from);
+    const auto behind = splat<S>(filler);
+    if constexpr (S::lanes == 8) {
+        const __m256i mask = lanes_before<S>(count);
+        return (typename S::V)_mm256_blendv_ps((__m256)behind, _mm256_maskload_ps(from, mask), (__m256)mask);
+    } else if constexpr (S::lanes == 4) {
+        const __m256i mask = lanes_before<S>(count);
+        return (typename S::V)_mm256_blendv_pd((__m256d)behind, _mm256_maskload_pd(from, mask), (__m256d)mask);
+    } else {
+        return behind;
+    }
+}
+template <class S, class T>
+SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
+    if (count >= S::lanes) return store(to, v);
+    if constexpr (S::lanes == 8) {
+        _mm256_maskstore_ps(to, lanes_before<S>(count), (__m256)v);
+    } else if constexpr (S::lanes == 4) {
+        _mm256_maskstore_pd(to, lanes_before<S>(count), (__m256d)v);
+    }
+}
+#else
+template <class S, class T>
+SOFTMAX_INLINE typename S::V load_first(const T* from, int count, T filler) {
+    if (count >= S::lanes) return load<S>(from);
+    T part[S::lanes];
+    for (int lane = 0; lane < S::lanes; ++lane) part[lane] = lane < count ? from[lane] : filler;
+    return load<S>(part);
+}
+template <class S, class T>
+SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
+    if (count >= S::lanes) return store(to, v);
     T part[S::lanes];
     store(part, v);
     for (int lane = 0; lane < count; ++lane) to[lane] = part[lane];
+}
+#endif
+
+// Stores past the caches, for results that will not fit there; `to` is aligned to a whole vector. `end_streaming` makes
+// them visible to other threads.
+template <class S, class T>
+SOFTMAX_INLINE void stream(T* to, const typename S::V& v) {
+#if defined(__AVX512F__)
+    if constexpr (S::lanes > 1) return _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)v);
+#elif defined(__AVX2__)
+    if constexpr (S::lanes > 1) return _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)v);
+#elif defined(__SSE2__)
+    if constexpr (S::lanes > 1) return _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)v);
+#endif
+    store(to, v);
+}
+inline void end_streaming() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
+// A vector as a table of 2^table_bits numbers: lookup(table, index)[i] = table[low bits of index[i]].
+template <class S>
+constexpr int table_bits = 0;
+#if defined(__AVX512F__)
+template <>
+constexpr int table_bits<Simd<float>> = 4;
+template <>
+constexpr int table_bits<Simd<double>> = 3;
+template <class S>
+SOFTMAX_INLINE typename S::V lookup(const void* table, const typename S::I& index) {
+    if constexpr (S::lanes == 16) {
+        return (typename S::V)_mm512_maskz_permutexvar_ps(__mmask16(-1), (__m512i)index, _mm512_loadu_ps(table));
+    } else {
+        return (typename S::V)_mm512_maskz_permutexvar_pd(__mmask8(-1), (__m512i)index, _mm512_loadu_pd(table));
+    }
+}
+#elif defined(__AVX2__)
+template <>
+constexpr int table_bits<Simd<float>> = 3;
+template <class S>
+SOFTMAX_INLINE typename S::V lookup(const void* table, const typename S::I& index) {
+    const __m256 entries = _mm256_loadu_ps(static_cast<const float*>(table));
+    return (typename S::V)_mm256_permutevar8x32_ps(entries, (__m256i)index);
+}
+#endif
+
+// A vector's lanes combined by halves, lane i with lane i + half, to one number. `Combine` takes vectors of any length.
+template <class T, class Combine>
+    requires std::is_arithmetic_v<T>
+SOFTMAX_INLINE T fold(const T& v, const Combine&) {
+    return v;
+}
+#if !defined(SOFTMAX_ONE_LANE)
+template <class V>
+constexpr std::size_t lanes_of = sizeof(V) / sizeof(std::declval<V>()[0]);
+
+template <std::size_t First, class V, std::size_t... I>
+SOFTMAX_INLINE auto lanes_from(const V& v, std::index_sequence<I...>) {
+    if constexpr (sizeof...(I) == 1) {
+        return std::remove_cvref_t<decltype(v[0])>(v[First]);
+    } else {
+        return __builtin_shufflevector(v, v, int(First + I)...);
+    }
+}
+template <class V, class Combine>
+    requires(!std::is_arithmetic_v<V>)
+SOFTMAX_INLINE auto fold(const V& v, const Combine& combine) {
+    constexpr std::size_t half = lanes_of<V> / 2;
+    const auto low = lanes_from<0>(v, std::make_index_sequence<half>());
+    const auto high = lanes_from<half>(v, std::make_index_sequence<half>());
+    return fold(combine(low, high), combine);
+}
+#endif
+
+// The numbers of a vector as doubles.
+template <class S>
+SOFTMAX_INLINE auto as_doubles(const typename S::V& v) {
+    if constexpr (S::lanes == 1) {
+        return double(v);
+    } else {
+        typedef double Wide __attribute__((vector_size(S::lanes * sizeof(double))));
+        return __builtin_convertvector(v, Wide);
+    }
+}
+
+template <class S>
+SOFTMAX_INLINE typename S::T first_lane(const typename S::V& v) {
+    if constexpr (S::lanes == 1) {
+        return v;
+    } else {
+        return v[0];
+    }
+}
+
+// One bit for each lane of a comparison.
+template <class S, class Lanes>
+SOFTMAX_INLINE unsigned lane_bits(const Lanes& lanes) {
+    if constexpr (S::lanes == 1) {
+        return lanes ? 1 : 0;
+    } else {
+#if defined(__AVX512F__)
+        if constexpr (S::lanes == 16) return unsigned(_mm512_movepi32_mask((__m512i)lanes));
+        return unsigned(_mm512_movepi64_mask((__m512i)lanes));
+#elif defined(__AVX2__)
+        if constexpr (S::lanes == 8) return unsigned(_mm256_movemask_ps((__m256)lanes));
+        return unsigned(_mm256_movemask_pd((__m256d)lanes));
+#else
+        unsigned bits = 0;
+        for (int lane = 0; lane < S::lanes; ++lane) bits |= unsigned(lanes[lane] != 0) << lane;
+        return bits;
+#endif
+    }
 }
 
 // Rows to columns: v[i][j] and v[j][i] change places, in log2(lanes) rounds of exchanging blocks of `Half` lanes.
@@ -143,16 +299,32 @@ struct Exchange {
 };
 #endif
 
-template <class S, int Half = S::lanes / 2>
-SOFTMAX_INLINE void transpose([[maybe_unused]] typename S::V (&v)[S::lanes]) {
+// Only the first `width` columns of the result are made.
+template <class S, int Half = S::lanes / 2, int First = 0>
+SOFTMAX_INLINE void transpose([[maybe_unused]] typename S::V (&v)[S::lanes], [[maybe_unused]] int width) {
 #if !defined(SOFTMAX_ONE_LANE)
     if constexpr (Half > 0) {
-        for (int i = 0; i < S::lanes; ++i) {
-            if ((i & Half) == 0) {
+        for (int i = First; i < First + Half; ++i) {
+            Exchange<S::lanes, Half>::run(v[i], v[i + Half], std::make_index_sequence<S::lanes>());
+        }
+        transpose<S, Half / 2, First>(v, width);
+        if (First + Half < width) transpose<S, Half / 2, First + Half>(v, width);
+    }
+#endif
+}
+
+// The same of vectors of which only the first `width` hold anything.
+template <class S, int Half = 1>
+SOFTMAX_INLINE void transpose_back([[maybe_unused]] typename S::V (&v)[S::lanes], [[maybe_unused]] int width) {
+#if !defined(SOFTMAX_ONE_LANE)
+    if constexpr (Half < S::lanes) {
+        for (int first = 0; first < S::lanes; first += 2 * Half) {
+            if (first >= width) break;
+            for (int i = first; i < first + Half; ++i) {
                 Exchange<S::lanes, Half>::run(v[i], v[i + Half], std::make_index_sequence<S::lanes>());
             }
         }
-        transpose<S, Half / 2>(v);
+        transpose_back<S, 2 * Half>(v, width);
     }
 #endif
 }

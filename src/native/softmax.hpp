@@ -1,75 +1,320 @@
 // softmax: p = 2^(n-k) e^r / s (see exp.hpp), s summed far below an ulp and inverted as high + low, so that an entry
-// carries two roundings: its exponential's (0.7 ulp of it) and the last multiplication's. Error <= 2 ulp.
+// carries two roundings: its exponential's (1/2 ulp of it and little more) and the last multiplication's. Error <= 2 ulp.
+// Entries that equal the maximum get e^0 / s, rounded once: a single class, or one without rivals, has exactly 1.
 //
-// Three passes over a block while it is in cache: maximum; exponentials, stored, and their sum; scaling of what is stored.
-// Rows that are not contiguous on the output side compute their exponentials a second time instead of storing them.
+// Rows that fit a cache take three passes: maximum; exponentials, stored, and their sum; scaling of what is stored. Longer
+// ones wait for memory, and take two: the monoid's pair of each block, one read; then the exponentials anew, scaled while
+// they are in the cache, one read and one write. Either way a row has the same bits.
 #pragma once
-
-#include <memory>
 
 #include "rows.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 
-// The sum of a row's exponentials by blocks. They are stored where `out` is contiguous.
+// The sum of a row's exponentials by blocks. They are stored where `out` is given and contiguous.
 template <class S, bool Others, bool Tempered, class T>
 Sum sum_row(const Row<T>& x, const Reduction<S>& row, T maximum, const OutRow<T>* out, int threads) {
-    const ptrdiff_t blocks = (x.n + block_length - 1) / block_length;
-    Sum few[16];
-    std::unique_ptr<Sum[]> many(blocks > 16 ? new Sum[blocks] : nullptr);
-    Sum* sums = many ? many.get() : few;
+    const bool keep = out != nullptr && out->keeps();
+    if (x.direct() && x.n <= short_row<T>) {
+        return sum_exponentials<S, Others, Tempered>(reinterpret_cast<const T*>(x.data), x.n, row, maximum,
+                                                     keep ? out->at(0) : nullptr);
+    }
+    PerBlock<Sum> sums(x.n);
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
         T buffer[block_length];
-        T* exponentials = out != nullptr && out->direct() ? out->at(first) : nullptr;
-        sums[block] =
-            sum_exponentials<S, Others, Tempered>(x.block(first, count, buffer), count, row, maximum, exponentials);
+        sums[block] = sum_exponentials<S, Others, Tempered>(x.block(first, count, buffer), count, row, maximum,
+                                                            keep ? out->at(first) : nullptr);
     });
-    for (ptrdiff_t block = 1; block < blocks; ++block) {
-        sums[0].total = add(sums[0].total, sums[block].total);
-        sums[0].maxima += sums[block].maxima;
+    Sum all = {};
+    for (ptrdiff_t block = 0; block < sums.blocks; ++block) {
+        all.total = add(all.total, sums[block].total);
+        all.maxima += sums[block].maxima;
     }
-    return sums[0];
+    return all;
 }
 
-// out = exponentials times factor. The exponentials are in `out` already where it is contiguous.
+// The exponential of a row's maximum: as the vectors compute it, and that exactly.
+template <class S>
+struct Top {
+    typename S::V value;
+    DD exact;
+};
+template <class S, bool Tempered>
+Top<S> exponential_of_maximum(typename S::T maximum, const Reduction<S>& row) {
+    const auto e = exponential<Tempered, true, S>(splat<S>(maximum), row);
+    const auto pair = as_pair(e);
+    return {e.value(), two_sum(double(first_lane<S>(pair.high)), double(first_lane<S>(pair.low)))};
+}
+
+// What exponentials are multiplied with, as high + low; what equals `top`, the maximum's, becomes `top_value`.
+template <class S>
+struct Scaling {
+    using V = typename S::V;
+    using T = typename S::T;
+    V high, low, top, top_value;
+
+    Scaling() = default;
+    explicit Scaling(DD factor)
+        : high(splat<S>(T(factor.high))),
+          low(splat<S>(T((factor.high - double(T(factor.high))) + factor.low))),
+          top(splat<S>(T(0))),
+          top_value(splat<S>(T(0))) {}
+    // With the maximum's exponential as it is exactly, and as it is among the others.
+    Scaling(DD factor, DD exact_top, const V& among_others) : Scaling(factor) {
+        top = among_others;
+        top_value = splat<S>(T(multiply(factor, exact_top).high));
+    }
+    // One row a lane: a `top` that no exponential equals where it needs no value of its own.
+    static Scaling of_lanes(const Pair<V>& factor, const Pair<V>& exact_top, const V& among_others) {
+        Scaling lanes;
+        lanes.high = factor.high;
+        lanes.low = factor.low;
+        lanes.top_value = multiply(factor, exact_top).high;
+        lanes.top = lanes.top_value >= splat<S>(T(0.5)) ? among_others : splat<S>(T(-1));
+        return lanes;
+    }
+    Scaling times_power(T power) const {  // for exponentials that are `power` times smaller relative to the row
+        Scaling down = *this;
+        down.high = high * power;
+        down.low = low * power;
+        down.top = top / power;
+        return down;
+    }
+    // Below 1/2 the maximum's own rounding shows no more than that of its neighbours.
+    bool exact_top() const { return first_lane<S>(top_value) >= T(0.5); }
+
+    template <bool ExactTop>
+    SOFTMAX_INLINE V scale(const V& e) const {
+        const V scaled = fma(e, high, V(e * low));
+        if constexpr (!ExactTop) return scaled;
+        return e == top ? top_value : scaled;
+    }
+};
+
+// n exponentials scaled, in place.
+template <class S, bool ExactTop, class T>
+void scale_stored(T* e, ptrdiff_t n, const Scaling<S>& row_scaling) {
+    const Scaling<S> scaling = row_scaling;
+    for_vectors<S>(n, [&](auto width, ptrdiff_t i, int count) {
+        typename S::V v[width()];
+        load_all<S>(v, e + i, count, T(0));
+        for (int a = 0; a < width(); ++a) {
+            store_first<S>(e + i + a * S::lanes, scaling.template scale<ExactTop>(v[a]), count);
+        }
+    });
+}
+
+// The exponentials of n entries; `to` may be x itself.
 template <class S, bool Tempered, class T>
-void scale_row(const Row<T>& x, const Reduction<S>& row, DD factor, const OutRow<T>& out, int threads) {
-    const auto high = splat<S>(T(factor.high));
-    const auto low = splat<S>(T((factor.high - double(T(factor.high))) + factor.low));
+void exponentiate(const T* x, ptrdiff_t n, const Reduction<S>& row_reduction, T* to) {
+    const Reduction<S> row = row_reduction;
+    for_vectors<S>(n, [&](auto width, ptrdiff_t i, int count) {
+        typename S::V v[width()];
+        Exponential<S> e[width()];
+        load_all<S>(v, x + i, count, T(-INFINITY));
+        exponentials<Tempered, false, S>(v, row, e);
+        for (int a = 0; a < width(); ++a) store_first<S>(to + i + a * S::lanes, e[a].value(), count);
+    });
+}
+
+// Scales what is stored in a block, `octaves` of the block less than those of the row.
+template <class S, class T>
+void scale_block(T* e, ptrdiff_t n, const Scaling<S>& scaling, T octaves) {
+    constexpr T near = -12;  // so far the factor's low part stays in the normal range
+    if (octaves < near) {
+        scale_stored<S, false>(e, n, scaling);
+        const T power = T(std::ldexp(1.0, int(octaves)));
+        for (ptrdiff_t i = 0; i < n; ++i) e[i] *= power;
+    } else {
+        const Scaling<S> down = scaling.times_power(T(std::ldexp(1.0, int(octaves))));
+        (scaling.exact_top() ? scale_stored<S, true, T> : scale_stored<S, false, T>)(e, n, down);
+    }
+}
+
+// 1 / s, to twice the precision of T.
+template <class T>
+DD reciprocal(DD s) {
+    if constexpr (sizeof(T) == sizeof(float)) return {1 / s.high, 0.0};
+    return divide(DD{1.0, 0.0}, s);
+}
+
+// The scaling of a row by its total. Where no entry comes near 1/2, the maximum needs no value of its own.
+template <class S, bool Tempered, class T>
+Scaling<S> scaling_of(DD total, T maximum, const Reduction<S>& row) {
+    const DD factor = reciprocal<T>(total);
+    if (factor.high < std::ldexp(0.25, -Float<T>::guard)) return Scaling<S>(factor);
+    const Top<S> top = exponential_of_maximum<S, Tempered>(maximum, row);
+    return Scaling<S>(factor, top.exact, top.value);
+}
+
+// out = exponentials scaled, those that `out` holds already if it keeps what is stored.
+template <class S, bool Tempered, class T>
+void scale_row(const Row<T>& x, const Reduction<S>& row, const Scaling<S>& scaling, const OutRow<T>& out, int threads) {
+    if (out.keeps() && x.n <= short_row<T>) return scale_block<S>(out.at(0), x.n, scaling, T(0));
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t) {
         T buffer[block_length], values[block_length];
-        T* exponentials = out.block(first, values);
-        if (!out.direct()) {
-            const T* entries = x.block(first, count, buffer);
-            for_vectors<S>(count, [&](int, ptrdiff_t i, int lanes) {
-                const auto v = load_part<S>(entries + i, lanes, T(-INFINITY));
-                store_first<S>(values + i, exponential<Tempered, false, T>(v, row).value, lanes);
-            });
-        }
-        for_vectors<S>(count, [&](int, ptrdiff_t i, int lanes) {
-            const auto v = load_first<S>(exponentials + i, lanes);
-            store_first<S>(exponentials + i, fma(v, high, v * low), lanes);
-        });
-        out.put(first, count, exponentials);
+        T* e = out.block(first, values);
+        if (!out.keeps()) exponentiate<S, Tempered>(x.block(first, count, buffer), count, row, e);
+        scale_block<S>(e, count, scaling, T(0));
+        out.put(first, count, e);
     });
 }
 
 template <class S, bool Tempered, class T>
-void softmax_ordinary(const Row<T>& x, T maximum, double temperature, const OutRow<T>& out, int threads) {
+void softmax_ordinary(Row<T> x, T maximum, double temperature, const OutRow<T>& out, int threads) {
+    temperature = normalize(x, maximum, temperature);
     const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(temperature));
     const Sum sum = sum_row<S, false, Tempered>(x, row, maximum, &out, threads);
-    scale_row<S, Tempered>(x, row, divide(DD{1.0, 0.0}, sum.total), out, threads);
+    if (std::isnan(sum.total.high)) return fill(x, not_a_number<T>, T(0), T(0), out);
+    scale_row<S, Tempered>(x, row, scaling_of<S, Tempered>(sum.total, maximum, row), out, threads);
+}
+
+// The monoid's pair of a block: exponentials relative to the block's own maximum, in units of 2^octaves.
+template <class T>
+struct BlockPair {
+    T maximum, octaves;
+    DD total;
+
+    bool empty() const { return maximum == T(-INFINITY); }
+    bool in_range(const Temperature<T>& t) const {
+        return empty() || std::fabs(maximum * t.inverse_high) <= T(largest_unshifted);
+    }
+};
+
+// With `kept`, the exponentials are stored there.
+template <class S, bool Tempered, class T>
+void sum_block(const T* x, ptrdiff_t n, const Temperature<T>& constants, T* kept, BlockPair<T>& pair) {
+    pair.octaves = T(0);
+    pair.total = {0.0, 0.0};
+    if (pair.empty()) {
+        for (ptrdiff_t i = 0; i < n; ++i) {
+            if (std::isnan(x[i])) pair.total.high = NAN;
+            if (kept != nullptr) kept[i] = T(0);
+        }
+    } else if (pair.in_range(constants)) {
+        const Reduction<S> row(splat<S>(pair.maximum), constants);
+        pair.octaves = first_lane<S>(row.octaves);
+        pair.total = sum_exponentials<S, false, Tempered, T>(x, n, row, pair.maximum, kept).total;
+    }
+}
+
+// The product of all pairs. Not in range: the total says nothing.
+template <class T>
+BlockPair<T> combine(PerBlock<BlockPair<T>>& pairs, const Temperature<T>& constants, bool& in_range) {
+    BlockPair<T> all = {T(-INFINITY), T(0), {0.0, 0.0}};
+    in_range = true;
+    for (ptrdiff_t block = 0; block < pairs.blocks; ++block) {
+        const BlockPair<T>& pair = pairs[block];
+        in_range = in_range && pair.in_range(constants);
+        if (pair.maximum > all.maximum) all = {pair.maximum, pair.octaves, all.total};
+    }
+    for (ptrdiff_t block = 0; block < pairs.blocks; ++block) {
+        const int down = int(pairs[block].octaves - all.octaves);
+        const DD& total = pairs[block].total;
+        all.total = add(all.total, DD{std::ldexp(total.high, down), std::ldexp(total.low, down)});
+    }
+    return all;
+}
+
+// A long row by the monoid: the pair of each block, their product, and each block scaled. While the row stays in the
+// cache, its exponentials are kept in the result between the two. False, with nothing written, where a block is out of
+// range.
+template <class S, bool Tempered, class T>
+bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out, int threads) {
+    constexpr ptrdiff_t in_cache = (1 << 20) / sizeof(T);
+    const bool keep = out.keeps() && x.n <= in_cache;
+    const Temperature<T> constants = temperature_constants<T>(temperature);
+    PerBlock<BlockPair<T>> pairs(x.n);
+    bool in_range;
+    const auto for_each = [&](const auto& body) {
+        for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
+            T buffer[block_length];
+            body(x.block(first, count, buffer), count, out.at(first), pairs[block]);
+        });
+    };
+    if (keep) {  // perhaps in place: all maxima before the first exponential is written
+        for_each([&](const T* entries, ptrdiff_t n, T*, BlockPair<T>& pair) {
+            pair = {maximum_of<S>(entries, n), T(0), {0.0, 0.0}};
+        });
+        combine(pairs, constants, in_range);
+        if (!in_range) return false;
+        for_each([&](const T* entries, ptrdiff_t n, T* kept, BlockPair<T>& pair) {
+            sum_block<S, Tempered>(entries, n, constants, kept, pair);
+        });
+    } else {  // a block is read from memory once
+        for_each([&](const T* entries, ptrdiff_t n, T*, BlockPair<T>& pair) {
+            pair.maximum = maximum_of<S>(entries, n);
+            sum_block<S, Tempered>(entries, n, constants, (T*)nullptr, pair);
+        });
+    }
+    const BlockPair<T> all = combine(pairs, constants, in_range);
+    if (!in_range || (all.empty() && !std::isnan(all.total.high))) return false;
+    if (std::isnan(all.total.high)) {
+        fill(x, not_a_number<T>, T(0), T(0), out);
+        return true;
+    }
+    const Reduction<S> row(splat<S>(all.maximum), constants);
+    const Scaling<S> scaling = scaling_of<S, Tempered>(all.total, all.maximum, row);
+    const ptrdiff_t last = pairs.blocks - 1;
+    for_blocks(x.n, threads, [&](ptrdiff_t, ptrdiff_t, ptrdiff_t from_end) {
+        const ptrdiff_t block = last - from_end;  // last to first: the caches hold the end of the row
+        const ptrdiff_t first = block * block_length, n = x.n - first < block_length ? x.n - first : block_length;
+        const BlockPair<T>& pair = pairs[block];
+        T buffer[block_length], values[block_length];
+        T* e = out.block(first, values);
+        if (!keep && pair.empty()) {
+            for (ptrdiff_t i = 0; i < n; ++i) e[i] = T(0);
+        } else if (!keep) {
+            exponentiate<S, Tempered>(x.block(first, n, buffer), n, Reduction<S>(splat<S>(pair.maximum), constants), e);
+        }
+        scale_block<S>(e, n, scaling, T(pair.octaves - all.octaves));
+        out.put(first, n, e);
+    });
+    return true;
 }
 
 template <class S, class T>
-void softmax_row(Row<T> x, double temperature, const OutRow<T>& out, int threads) {
-    Summary<T> summary = summarize<S>(x, temperature, threads);
+void softmax_row(const Row<T>& x, double temperature, const OutRow<T>& out, int threads) {
+    const bool plain = temperature == 1;
+    const bool in_range = temperature >= smallest_temperature && temperature <= largest_temperature;
+    if (x.n > short_row<T> && in_range) {
+        const auto by_blocks = plain ? softmax_by_blocks<S, false, T> : softmax_by_blocks<S, true, T>;
+        if (by_blocks(x, temperature, out, threads)) return;
+    }
+    const Summary<T> summary = summarize<S>(x, temperature, threads);
     if (summary.kind != Kind::ordinary) return fill(x, summary, T(1 / summary.winners), T(0), out);
-    temperature = normalize(x, summary, temperature);
-    if (temperature == 1) {
-        softmax_ordinary<S, false>(x, summary.maximum, temperature, out, threads);
-    } else {
-        softmax_ordinary<S, true>(x, summary.maximum, temperature, out, threads);
+    (plain ? softmax_ordinary<S, false, T> : softmax_ordinary<S, true, T>)(x, summary.maximum, temperature, out,
+                                                                           threads);
+}
+
+// Some contiguous rows of one stride, step by step: the end of one row's reduction, a chain of dependent steps, runs
+// beside the next row. Bits as from `softmax_row`.
+constexpr int group = 4;
+template <class S, class T>
+void softmax_rows(const char* x, ptrdiff_t x_stride, char* out, ptrdiff_t out_stride, int rows, ptrdiff_t n) {
+    const auto entries = [&](int i) { return reinterpret_cast<const T*>(x + i * x_stride); };
+    const auto result = [&](int i) { return reinterpret_cast<T*>(out + i * out_stride); };
+    const Temperature<T> constants = temperature_constants<T>(1);
+    T maximum[group];
+    DD total[group];
+    for (int i = 0; i < rows; ++i) maximum[i] = maximum_of<S>(entries(i), n);
+    bool in_range = true;
+    for (int i = 0; i < rows; ++i) in_range = in_range && std::fabs(maximum[i]) <= T(largest_unshifted);
+    for (int i = 0; i < rows && in_range; ++i) {
+        const Reduction<S> row(splat<S>(maximum[i]), constants);
+        total[i] = sum_exponentials<S, false, false>(entries(i), n, row, maximum[i], result(i)).total;
+    }
+    for (int i = 0; i < rows; ++i) {
+        const Row<T> row = {reinterpret_cast<const char*>(entries(i)), sizeof(T), nullptr, 0, n};
+        const OutRow<T> to = {out + i * out_stride, sizeof(T)};
+        if (!in_range) {
+            softmax_row<S>(row, 1.0, to, 1);
+        } else if (std::isnan(total[i].high)) {
+            fill(row, not_a_number<T>, T(0), T(0), to);
+        } else {
+            const Reduction<S> reduction(splat<S>(maximum[i]), constants);
+            scale_row<S, false>(row, reduction, scaling_of<S, false>(total[i], maximum[i], reduction), to, 1);
+        }
     }
 }
 

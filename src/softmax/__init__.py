@@ -6,9 +6,10 @@ All of it needs NumPy alone but `softmax.learn`, the classifier, which is import
 import typing
 
 from . import decisions, metrics, reference
+from .elementwise import log_sigmoid, sigmoid
 from .explanation import explain
-from .functions import log_softmax, logsumexp, sigmoid, softmax
-from .gradients import value_and_grad
+from .functions import hardmax, log_softmax, logsumexp, softmax, softmin
+from .gradients import jacobian, value_and_grad, vjp
 from .losses import cross_entropy
 from .partition import Partition
 from .sparse import entmax, sparsemax
@@ -23,14 +24,19 @@ __all__ = [
     "decisions",
     "entmax",
     "explain",
+    "hardmax",
+    "jacobian",
+    "log_sigmoid",
     "log_softmax",
     "logsumexp",
     "metrics",
     "reference",
     "sigmoid",
     "softmax",
+    "softmin",
     "sparsemax",
     "value_and_grad",
+    "vjp",
 ]
 
 

@@ -10,13 +10,24 @@ entmax: np.ufunc
 entmax_where: np.ufunc
 logsumexp: np.ufunc
 logsumexp_where: np.ufunc
+logsumexp_signed: np.ufunc
 partition: np.ufunc
 partition_where: np.ufunc
 partition_softmax: np.ufunc
 partition_log_softmax: np.ufunc
+partition_logsumexp: np.ufunc
+partition_merge: np.ufunc
+sigmoid: np.ufunc
+log_sigmoid: np.ufunc
+softmax_vjp: np.ufunc
+log_softmax_vjp: np.ufunc
+sigmoid_vjp: np.ufunc
+log_sigmoid_vjp: np.ufunc
 cross_entropy: np.ufunc
 cross_entropy_gradient: np.ufunc
 
+def quick_softmax(x: object, axis: object, temperature: object, out: object, /) -> np.ndarray | None: ...
+def quick_log_softmax(x: object, axis: object, temperature: object, out: object, /) -> np.ndarray | None: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...
 def num_threads() -> int: ...

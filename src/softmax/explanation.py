@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._text import bar, percent, table
-from .functions import log_softmax, sigmoid, softmax
+from .elementwise import sigmoid
+from .functions import log_softmax, softmax
 
 __all__ = ["Explanation", "explain"]
 

@@ -17,9 +17,17 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_gradient",
     "entmax",
+    "hardmax",
+    "log_sigmoid",
+    "log_sigmoid_vjp",
     "log_softmax",
+    "log_softmax_vjp",
     "logsumexp",
+    "sigmoid",
+    "sigmoid_vjp",
     "softmax",
+    "softmax_vjp",
+    "softmin",
     "sparsemax",
 ]
 
@@ -28,7 +36,7 @@ Axis = int | tuple[int, ...] | None
 
 def _wide(x: ArrayLike) -> NDArray[Any]:
     x = np.asarray(x)
-    return x.astype(np.longdouble if x.dtype == np.longdouble else np.float64)
+    return x.astype(np.longdouble if x.dtype.type is np.longdouble else np.float64)  # whatever its byte order
 
 
 def _scores(x: ArrayLike, axis: Axis, temperature: ArrayLike, where: ArrayLike | None) -> NDArray[Any]:
@@ -79,8 +87,63 @@ def log_softmax(
     return np.asarray(scores - np.where(log_total == -np.inf, 0, log_total))
 
 
-def logsumexp(x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None, keepdims: bool = False) -> NDArray[Any]:
-    """log(sum(exp(x))) along `axis`; -inf for a slice with nothing left.
+def softmin(
+    x: ArrayLike, axis: Axis = -1, *, temperature: ArrayLike = 1.0, where: ArrayLike | None = None
+) -> NDArray[Any]:
+    """softmax(-x), the sign changed in floating point.
+
+    >>> softmin(np.uint8([0, 1])).round(8).tolist()
+    [0.73105858, 0.26894142]
+    """
+    return softmax(-_wide(x), axis, temperature=temperature, where=where)
+
+
+def hardmax(x: ArrayLike, axis: int = -1) -> NDArray[Any]:
+    """1 at the first maximum along `axis`, 0 elsewhere; 0 everywhere in a slice with nothing left.
+
+    >>> hardmax([1.0, 3.0, 3.0]).tolist()
+    [0.0, 1.0, 0.0]
+    """
+    x = _wide(x)
+    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    wins = (x == top) & (x > -np.inf)
+    first = wins & (wins.cumsum(axis=axis) == 1)
+    return np.where(np.isnan(top), np.nan, first).astype(x.dtype)
+
+
+def sigmoid(x: ArrayLike) -> NDArray[Any]:
+    """1 / (1 + exp(-x)) for each entry.
+
+    >>> print("{:.12g} {:.12g}".format(*sigmoid([20.0, -800.0])))
+    0.999999997939 0
+    """
+    x = _wide(x)
+    with np.errstate(under="ignore"):
+        small = np.exp(-np.abs(x))
+        return np.asarray(np.where(x < 0, small, 1) / (1 + small))
+
+
+def log_sigmoid(x: ArrayLike) -> NDArray[Any]:
+    """log(sigmoid(x)) without leaving the logarithm.
+
+    >>> print("{:.12g} {:.12g}".format(*log_sigmoid([20.0, -800.0])))
+    -2.06115362031e-09 -800
+    """
+    x = _wide(x)
+    with np.errstate(under="ignore"):
+        return np.asarray(np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))))
+
+
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = -1,
+    *,
+    weights: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+) -> Any:
+    """log(abs(sum(weights * exp(x)))) along `axis` and, with `return_sign`, the sum's sign; -inf for a sum of nothing.
 
     >>> float(logsumexp([1000.0, 1000.0]))
     1000.6931471805599
@@ -88,10 +151,27 @@ def logsumexp(x: ArrayLike, axis: Axis = -1, *, where: ArrayLike | None = None, 
     x = _wide(x)
     if where is not None:
         x = np.where(where, x, -np.inf)
-    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
-    log_total = _log_total(_scores(x, axis, 1.0, None), axis)
-    result = np.where(np.isfinite(top), top + log_total, top)
-    return np.asarray(result if keepdims else result.squeeze(axis=axis))
+    if weights is not None:
+        result, sign = _weighted(x, _wide(weights if where is None else np.where(where, weights, 0)), axis)
+    else:
+        top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+        log_total = _log_total(_scores(x, axis, 1.0, None), axis)
+        result = np.where(np.isfinite(top), top + log_total, top)
+        sign = np.where(np.isnan(top), top, top > -np.inf)
+    if not return_sign:
+        result = np.where(sign < 0, np.nan, result)
+    result, sign = (part if keepdims else part.squeeze(axis=axis) for part in (np.asarray(result), np.asarray(sign)))
+    return (result, sign.astype(x.dtype)) if return_sign else result
+
+
+def _weighted(x: NDArray[Any], weights: NDArray[Any], axis: Axis) -> tuple[NDArray[Any], NDArray[Any]]:
+    """log(abs(s)) and the sign of s = sum(weights * exp(x)), each term as sign(weight) * exp(x + log(abs(weight)))."""
+    with np.errstate(all="ignore"):
+        scores = np.where(weights == 0, -np.inf, x + np.log(np.abs(weights)))
+        top = scores.max(axis=axis, keepdims=True, initial=-np.inf)
+        top = np.where(np.isfinite(top), top, 0)
+        total = (np.sign(weights) * np.exp(scores - top)).sum(axis=axis, keepdims=True)
+        return np.log(np.abs(total)) + top, np.sign(total)
 
 
 def sparsemax(x: ArrayLike, axis: int = -1, *, where: ArrayLike | None = None) -> NDArray[Any]:
@@ -195,3 +275,71 @@ def cross_entropy_gradient(logits: ArrayLike, targets: ArrayLike) -> NDArray[Any
     np.put_along_axis(hit, index, True, axis=-1)
     others = np.where(hit, 0, probs).sum(axis=-1, keepdims=True)
     return np.asarray(np.where(hit, -others, probs))
+
+
+def softmax_vjp(y: ArrayLike, dy: ArrayLike, power: ArrayLike = 1.0, temperature: ArrayLike = 1.0) -> NDArray[Any]:
+    """w (dy - mean) / temperature along the last axis, where w = y^power and mean is dy's, weighted with w.
+
+    The gradient of softmax for power 1, of entmax for 2 - alpha. Entries with y = 0 take no part.
+
+    >>> softmax_vjp([0.25, 0.75], [1.0, 0.0]).tolist()
+    [0.1875, -0.1875]
+    """
+    y, dy = np.broadcast_arrays(_wide(y), _wide(dy))
+    if y.size == 0:
+        return np.zeros(y.shape, y.dtype)
+    temperature = np.asarray(temperature, y.dtype)
+    with np.errstate(all="ignore"):
+        weight = np.where(y > 0, y**power, y)
+        centred = dy - np.take_along_axis(dy, y.argmax(axis=-1, keepdims=True), -1)
+        mean = np.where(weight == 0, 0, weight * centred).sum(axis=-1, keepdims=True)
+        mean = mean / weight.sum(axis=-1, keepdims=True)
+        dx = np.where(_still(temperature), 0 * weight, weight * ((centred - mean) / temperature))
+        return np.asarray(np.where(weight == 0, 0, dx))
+
+
+def log_softmax_vjp(y: ArrayLike, dy: ArrayLike, temperature: ArrayLike = 1.0) -> NDArray[Any]:
+    """(dy - exp(y) sum(dy)) / temperature along the last axis; entries with y = -inf take no part.
+
+    >>> log_softmax_vjp(np.log([0.25, 0.75]), [1.0, 0.0]).round(8).tolist()
+    [0.75, -0.75]
+    """
+    y, dy = np.broadcast_arrays(_wide(y), _wide(dy))
+    out = y == -np.inf
+    temperature = np.asarray(temperature, y.dtype)
+    with np.errstate(all="ignore"):
+        dy = np.where(out, 0, dy)
+        first = np.cumsum(y == y.max(axis=-1, keepdims=True, initial=-np.inf), axis=-1) == 1
+        top = first & (y == y.max(axis=-1, keepdims=True, initial=-np.inf))
+        others = np.where(top, 0, dy).sum(axis=-1, keepdims=True)
+        total = others + np.where(top, dy, 0).sum(axis=-1, keepdims=True)
+        dx = np.where(top, -np.expm1(y) * dy - np.exp(y) * others, dy - np.exp(y) * total) / temperature
+        dx = np.where(_still(temperature), np.where(np.isnan(y), y, 0), dx)
+        return np.asarray(np.where(out, 0, dx))
+
+
+def sigmoid_vjp(x: ArrayLike, dy: ArrayLike) -> NDArray[Any]:
+    """sigmoid(x) sigmoid(-x) dy for each entry; 0 where that slope is 0.
+
+    >>> sigmoid_vjp(0.0, 2.0).tolist()
+    0.5
+    """
+    slope = sigmoid(x) * sigmoid(-_wide(x))
+    with np.errstate(all="ignore"):
+        return np.asarray(np.where(slope == 0, 0, slope * _wide(dy)))
+
+
+def log_sigmoid_vjp(x: ArrayLike, dy: ArrayLike) -> NDArray[Any]:
+    """sigmoid(-x) dy for each entry; 0 where that slope is 0.
+
+    >>> log_sigmoid_vjp(0.0, 2.0).tolist()
+    1.0
+    """
+    slope = sigmoid(-_wide(x))
+    with np.errstate(all="ignore"):
+        return np.asarray(np.where(slope == 0, 0, slope * _wide(dy)))
+
+
+def _still(temperature: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where nothing moves the result: temperature 0 or infinity."""
+    return np.asarray((temperature == 0) | np.isinf(temperature))

@@ -106,7 +106,7 @@ def entmax(x: ArrayLike, alpha: ArrayLike = 1.5, axis: Axis = -1, *, where: Arra
     x, where = as_array(x, where)
     compute, result = result_dtype(x, None)
     axes = negative_axes(axis, x.ndim)
-    alphas = _as_alpha(alpha, axes, x.shape)
+    alphas = as_alpha(alpha, axes, x.shape)
     single = len(axes) == 1
     lengths = tuple(x.shape[a] for a in axes)
     x = x.astype(compute, copy=False)
@@ -120,7 +120,7 @@ def entmax(x: ArrayLike, alpha: ArrayLike = 1.5, axis: Axis = -1, *, where: Arra
     return np.asarray(rounded(y if single else split(y, axes, lengths), result))
 
 
-def _as_alpha(alpha: ArrayLike, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+def as_alpha(alpha: ArrayLike, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
     """Alpha as float64 without the axes of the slice, along which its length must be 1."""
     a = np.asarray(alpha)
     if a.dtype.kind not in "biuf" and a.dtype.name != "bfloat16":

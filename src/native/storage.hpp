@@ -1,0 +1,136 @@
+// How entries are stored: as the float type that is computed in, or as one of 16 bits, widened to float32 on the way in
+// and rounded once (to nearest, ties to even) on the way out.
+#pragma once
+
+#include "simd.hpp"
+
+namespace softmax::SOFTMAX_ISA {
+
+enum class Storage { own, float16, bfloat16 };
+
+constexpr std::ptrdiff_t size_of(Storage storage, std::ptrdiff_t own) { return storage == Storage::own ? own : 2; }
+
+using Bits16 = std::uint16_t;
+
+inline float from_bfloat16(Bits16 bits) { return bit_cast<float>(std::uint32_t(bits) << 16); }
+
+inline Bits16 to_bfloat16(float value) {
+    const std::uint32_t bits = bit_cast<std::uint32_t>(value);
+    if (value != value) return Bits16(bits >> 16 | 0x40);  // NaN, quiet
+    return Bits16((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+// The exponent of a float16 moved to a float32's place; powers of two make up for the other bias, subnormals included.
+inline float from_float16(Bits16 bits) {
+    const std::uint32_t sign = std::uint32_t(bits & 0x8000) << 16, magnitude = std::uint32_t(bits & 0x7fff) << 13;
+    if (magnitude >= 0x0f800000) return bit_cast<float>(sign | 0x7f800000 | magnitude);  // infinite or NaN
+    return bit_cast<float>(sign | bit_cast<std::uint32_t>(bit_cast<float>(magnitude) * 0x1p112f));
+}
+
+// Adding a power of two whose unit in the last place is that of the float16 rounds to it.
+inline Bits16 to_float16(float value) {
+    const std::uint32_t bits = bit_cast<std::uint32_t>(value), sign = bits >> 16 & 0x8000,
+                        magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return Bits16(sign | 0x7e00);   // NaN
+    if (magnitude >= 0x477ff000) return Bits16(sign | 0x7c00);  // 65520 and more round to infinity
+    if (magnitude < 0x38800000) {                               // below 2^-14: subnormal, in steps of 2^-24
+        const float rounder = 0.5f;
+        return Bits16(sign | (bit_cast<std::uint32_t>(bit_cast<float>(magnitude) + rounder) - 0x3f000000));
+    }
+    const std::uint32_t odd = magnitude >> 13 & 1;
+    return Bits16(sign | (magnitude - 0x38000000 + 0xfff + odd) >> 13);
+}
+
+#if defined(__AVX512F__)
+constexpr int half_lanes = 16;
+inline void widen_vector(const Bits16* from, float* to, Storage storage) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    constexpr __mmask16 all = 0xffff;  // GCC 12 takes the plain forms for a use of uninitialized vectors
+    const __m512i shifted = _mm512_maskz_slli_epi32(all, _mm512_maskz_cvtepu16_epi32(all, bits), 16);
+    _mm512_storeu_ps(to, storage == Storage::float16 ? _mm512_maskz_cvtph_ps(all, bits) : (__m512)shifted);
+}
+inline void narrow_vector(const float* from, Bits16* to) {
+    const __m512 values = _mm512_loadu_ps(from);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                        _mm512_maskz_cvtps_ph(0xffff, values, _MM_FROUND_TO_NEAREST_INT));
+}
+#elif defined(__F16C__)
+constexpr int half_lanes = 8;
+inline void widen_vector(const Bits16* from, float* to, Storage storage) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    const __m256i shifted = _mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
+    _mm256_storeu_ps(to, storage == Storage::float16 ? _mm256_cvtph_ps(bits) : _mm256_castsi256_ps(shifted));
+}
+inline void narrow_vector(const float* from, Bits16* to) {
+    const __m256 values = _mm256_loadu_ps(from);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT));
+}
+#else
+constexpr int half_lanes = 0;
+inline void widen_vector(const Bits16*, float*, Storage) {}
+inline void narrow_vector(const float*, Bits16*) {}
+#endif
+
+inline void widen(const Bits16* from, std::ptrdiff_t n, float* to, Storage storage) {
+    std::ptrdiff_t i = 0;
+    if constexpr (half_lanes > 0) {
+        for (; i + half_lanes <= n; i += half_lanes) widen_vector(from + i, to + i, storage);
+    }
+    for (; i < n; ++i) to[i] = storage == Storage::float16 ? from_float16(from[i]) : from_bfloat16(from[i]);
+}
+
+inline void narrow(const float* from, std::ptrdiff_t n, Bits16* to, Storage storage) {
+    if (storage == Storage::bfloat16) {
+        for (std::ptrdiff_t i = 0; i < n; ++i) to[i] = to_bfloat16(from[i]);
+        return;
+    }
+    std::ptrdiff_t i = 0;
+    if constexpr (half_lanes > 0) {
+        for (; i + half_lanes <= n; i += half_lanes) narrow_vector(from + i, to + i);
+    }
+    for (; i < n; ++i) to[i] = to_float16(from[i]);
+}
+
+// Entries `stride` bytes apart to contiguous ones of the type that is computed in, and back.
+template <class T>
+void gather(const char* data, std::ptrdiff_t stride, std::ptrdiff_t n, T* to, Storage storage) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        if (storage != Storage::own) {
+            if (stride == 2) return widen(reinterpret_cast<const Bits16*>(data), n, to, storage);
+            for (std::ptrdiff_t i = 0; i < n; ++i)
+                widen(reinterpret_cast<const Bits16*>(data + i * stride), 1, to + i, storage);
+            return;
+        }
+    }
+    for (std::ptrdiff_t i = 0; i < n; ++i) std::memcpy(to + i, data + i * stride, sizeof(T));
+}
+
+template <class T>
+void scatter(const T* from, std::ptrdiff_t n, char* data, std::ptrdiff_t stride, Storage storage) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        if (storage != Storage::own) {
+            if (stride == 2) return narrow(from, n, reinterpret_cast<Bits16*>(data), storage);
+            for (std::ptrdiff_t i = 0; i < n; ++i)
+                narrow(from + i, 1, reinterpret_cast<Bits16*>(data + i * stride), storage);
+            return;
+        }
+    }
+    for (std::ptrdiff_t i = 0; i < n; ++i) std::memcpy(data + i * stride, from + i, sizeof(T));
+}
+
+// The same to contiguous memory too large for the caches: whole vectors past them.
+template <class T>
+void scatter_streaming(const T* from, std::ptrdiff_t n, T* to) {
+    using S = Simd<T>;
+    std::ptrdiff_t i = 0;
+    constexpr std::uintptr_t size = sizeof(typename S::V);
+    while (i < n && reinterpret_cast<std::uintptr_t>(to + i) % size != 0 && i < S::lanes) {
+        to[i] = from[i];
+        ++i;
+    }
+    for (; i + S::lanes <= n; i += S::lanes) stream<S>(to + i, load<S>(from + i));
+    for (; i < n; ++i) to[i] = from[i];
+    end_streaming();
+}
+
+}  // namespace softmax::SOFTMAX_ISA
