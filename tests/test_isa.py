@@ -24,6 +24,7 @@ KERNEL_TESTS = (
     "partition",
     "sigmoid",
     "softmin",
+    "sparse",
     "weights",
 )
 ISAS = _native.supported_isas()

@@ -36,7 +36,7 @@ def exact(row, alpha):
             lowest = mpmath.sqrt((1 - mpmath.fsum((v - mean) ** 2 for v in above)) / left) - mean
         else:  # by bisection: in the smallest probability where b > 1, else in b (smallest - threshold)
             low, high = mpmath.mpf(0), mpmath.mpf(1)
-            for _ in range(BITS - 100):
+            for _ in range(160):
                 middle = (low + high) / 2
                 lowest = middle**b if b > 1 else middle
                 enough = mpmath.fsum(power(lowest + v) for v in above) >= 1
@@ -56,9 +56,9 @@ def exact_rows(x, alpha):
 def test_closed_forms_are_within_an_ulp_of_each_entry(alpha, dtype, request):
     rng = np.random.default_rng(0)
     with Tally(request.node.user_properties) as tally:
-        for n in (1, 2, 3, 5, 10, 33, 64, 65, 200, 700):
+        for n in (1, 2, 3, 5, 10, 33, 64, 65, 200):
             for scale in (1e-3, 0.1, 1, 5, 1e4):
-                x = (rng.normal(0, scale, (max(2, 60 // n), n)) + rng.choice([0, 1, -30])).astype(dtype)
+                x = (rng.normal(0, scale, (max(1, 40 // n), n)) + rng.choice([0, 1, -30])).astype(dtype)
                 tally.add(f"entmax {alpha}", entmax(x, alpha), exact_rows(x, alpha), (1, 1), (n, scale))
 
 
@@ -83,7 +83,7 @@ def test_every_alpha_is_within_4_ulp_of_1(alpha, dtype):
     with Tally() as tally:
         for n in (1, 2, 3, 9, 20):
             for scale in (1e-3, 0.3, 3):
-                x = rng.normal(0, scale, (2, n)).astype(dtype)
+                x = rng.normal(0, scale, (1, n)).astype(dtype)
                 tally.add("entmax", entmax(x, alpha), exact_rows(x, alpha), (4, 4), (n, scale), unit=np.ones(x.shape))
 
 
@@ -93,7 +93,7 @@ def test_sizes_agree_with_the_specification_and_sum_to_1(alpha, dtype):
     rng = np.random.default_rng(2)
     for n in SIZES:
         for scale in (0, 1e-3, 1):
-            x = rng.normal(0, scale, (3 if n < 100 else 1, n)).astype(dtype)
+            x = rng.normal(0, scale, (1, n)).astype(dtype)
             y = entmax(x, alpha)
             eps = np.finfo(dtype).eps
             np.testing.assert_allclose(y, reference.entmax(x, alpha), rtol=0, atol=8 * eps)
@@ -193,8 +193,8 @@ def test_masked_entries_are_as_if_left_out(n, alpha):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1, -2, -3, None, (0, 2), (-1, 0), ()])
-@pytest.mark.parametrize("function", [sparsemax, entmax, lambda x, axis, where=None: entmax(x, 1.2, axis, where=where)])
-def test_axes(function, axis):
+@pytest.mark.parametrize("alpha", [1.2, 1.5, 2])
+def test_axes(alpha, axis):
     x = np.random.default_rng(5).normal(0, 1, (4, 5, 6))
     axes = tuple(range(3)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = tuple(a % 3 for a in axes)
@@ -204,9 +204,10 @@ def test_axes(function, axis):
     def flat(a):
         return a.transpose(order).reshape(*[x.shape[r] for r in rest], -1)
 
-    assert same_bits(flat(function(x, axis=axis)), function(flat(x), axis=-1))
+    assert same_bits(flat(entmax(x, alpha, axis)), entmax(flat(x), alpha))
     keep = x > -0.5
-    assert same_bits(flat(function(x, axis=axis, where=keep)), function(flat(x), axis=-1, where=flat(keep)))
+    assert same_bits(flat(entmax(x, alpha, axis, where=keep)), entmax(flat(x), alpha, where=flat(keep)))
+    assert same_bits(sparsemax(x, axis), entmax(x, 2, axis))
 
 
 @EVERY_ALPHA

@@ -192,23 +192,25 @@ def sparsemax(x: ArrayLike, axis: int = -1, *, where: ArrayLike | None = None) -
 def entmax(x: ArrayLike, alpha: ArrayLike = 1.5, axis: Axis = -1, *, where: ArrayLike | None = None) -> NDArray[Any]:
     """maximum((alpha - 1) * x - threshold, 0) ** (1 / (alpha - 1)), which sums to 1 along `axis`.
 
-    With b = alpha - 1, one probability determines all others, and is found by bisection. For b <= 1 it is the largest:
+    With b = alpha - 1, one probability determines all others and is found by bisection. For b <= 1 it is the largest:
 
         p / top = maximum(1 - b * (max(x) - x) / top**b, 0) ** (1 / b)
 
-    For b > 1 it is the smallest that is not 0, as rounding is magnified near the threshold: x is left if the sum over
-    what is larger of (b * (larger - x)) ** (1 / b) is below 1, and then
-    p = (smallest**b + b * (x - min(left))) ** (1 / b).
+    For b > 1 it is the smallest that is not 0, as rounding is magnified near the threshold: x is left if the sum of
+    (b * (larger - x)) ** (1 / b) over what is larger is below 1, and then
+
+        p = (smallest**b + b * (x - min(left))) ** (1 / b)
 
     >>> entmax([1.0, 0.0, -1.5]).round(8).tolist()
     [0.83071891, 0.16928109, 0.0]
     """
     scores = _scores(x, axis, 1.0, where)
+    nan, scores = np.isnan(scores), np.where(np.isnan(scores), 0, scores)
     b = np.asarray(alpha, scores.dtype) - 1
     with np.errstate(all="ignore"):
         probs = np.where((b > 1) & (b < np.inf), _from_smallest(scores, b, axis), _from_largest(scores, b, axis))
         total = probs.sum(axis=axis, keepdims=True)
-        return np.where(np.isnan(scores), np.nan, probs / np.where(total == 0, 1, total))
+        return np.where(nan, np.nan, probs / np.where(total == 0, 1, total)).astype(scores.dtype)
 
 
 def _from_largest(scores: NDArray[Any], b: NDArray[Any], axis: Axis) -> NDArray[Any]:
@@ -230,7 +232,11 @@ def _from_smallest(scores: NDArray[Any], b: NDArray[Any], axis: Axis) -> NDArray
     def larger(score: NDArray[Any]) -> NDArray[Any]:
         return np.asarray((np.maximum(b * (scores - score), 0) ** (1 / b)).sum(axis=axis, keepdims=True))
 
-    left = scores >= _bisect(lambda score: larger(score) < 1, zero - 1 / b, zero)
+    out, left_from = zero - 1 / b, zero
+    while ((out < scores) & (scores < left_from)).any():
+        middle = (out + left_from) / 2
+        out, left_from = np.where(larger(middle) < 1, (out, middle), (middle, left_from))
+    left = scores >= left_from
     above = b * (scores - np.where(left, scores, np.inf).min(axis=axis, keepdims=True, initial=np.inf))
 
     def probs(smallest: NDArray[Any]) -> NDArray[Any]:
