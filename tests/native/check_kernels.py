@@ -1,5 +1,6 @@
-"""The kernels' error bounds on bodies that this machine's module does not hold: AArch64 NEON, and one lane for compilers
-without vectors. `make kernels` builds each with its compiler and runs it, NEON under QEMU.
+"""The kernels' error bounds on bodies that this machine's module does not hold: AArch64 NEON, and one lane.
+
+`make kernels` builds each with its compiler and runs it: NEON under QEMU, the lane for compilers without vectors here.
 
 A file of its own, outside of `make test`, because it needs a cross compiler and an emulator.
 """
