@@ -219,8 +219,14 @@ def test_layouts_give_the_same_bits(alpha):
         unaligned[...] = x
         read_only = x.copy()
         read_only.flags.writeable = False
-        for other in (x[:, ::-1].copy()[:, ::-1], np.asfortranarray(x), np.repeat(x, 2, 1)[:, ::2], unaligned, read_only,
-                      x.astype(x.dtype.newbyteorder())):
+        for other in (
+            x[:, ::-1].copy()[:, ::-1],
+            np.asfortranarray(x),
+            np.repeat(x, 2, 1)[:, ::2],
+            unaligned,
+            read_only,
+            x.astype(x.dtype.newbyteorder()),
+        ):
             assert same_bits(entmax(other, alpha).astype(np.float32), y)
         assert same_bits(entmax(np.broadcast_to(x[0], (4, n)), alpha), np.broadcast_to(y[0], (4, n)))
         out = np.empty((3, 2 * n), np.float32)[:, ::2]
