@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip -q --disable-pip-version-check
 # once more in isolation, from what pyproject.toml asks for.
 BUILD_TOOLS := "scikit-build-core>=0.10" "numpy>=2.0" "cmake>=3.18" ninja build
 WHEEL := $(PIP) wheel . --no-deps --no-build-isolation
-NATIVE := $(shell find src/native -name '*.[ch]pp')
+NATIVE := $(shell find src/native tests/native -name '*.[ch]pp')
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find src -not -name '__pycache__' -not -name '*.pyc')
 # BLAS threads spin while they wait, which starves the other test process: the learner's tests take 26 s with one BLAS
 # thread each, 198 s with two. SciPy's switch lets scikit-learn's checks of array libraries run.

@@ -1,5 +1,6 @@
-"""The error bounds of bodies that this machine's module does not hold: AArch64 NEON, and one lane for compilers
-without vectors. `make kernels` builds each with its compiler and runs it, NEON under QEMU.
+"""The kernels' error bounds on bodies that this machine's module does not hold: AArch64 NEON, and one lane.
+
+`make kernels` builds each with its compiler and runs it: NEON under QEMU, the lane for compilers without vectors here.
 
 A file of its own, outside of `make test`, because it needs a cross compiler and an emulator.
 """
@@ -20,8 +21,9 @@ BODIES = {  # compiler, its options, and what runs the program
     "neon": ("aarch64-linux-gnu-g++", ["-static"], ["qemu-aarch64"]),
     "one-lane": ("g++", ["-DSOFTMAX_ONE_LANE"], []),
 }
-OPTIONS = ["-std=c++20", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-DSOFTMAX_ISA=baseline"]
-WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-maybe-uninitialized", "-Wno-psabi"]  # as the build has them
+# As in CMakeLists.txt.
+OPTIONS = ["-std=c++20", "-O3", "-DNDEBUG", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-maybe-uninitialized", "-Wno-psabi"]
 SIZES = (*LANES, 1000, 4097, 16 * 4096 + 1)
 TYPES = {"d": np.float64, "q": np.int64, "?": np.bool_}
 
@@ -38,7 +40,19 @@ class Kernels:
         sources = [HERE / "kernels_main.cpp", NATIVE / "kernels.cpp", NATIVE / "parallel.cpp"]
         program = folder / body
         subprocess.run(
-            [compiler, *OPTIONS, *WARNINGS, *options, f"-I{NATIVE}", *sources, "-o", program, "-pthread"], check=True
+            [
+                compiler,
+                "-DSOFTMAX_ISA=baseline",
+                *OPTIONS,
+                *WARNINGS,
+                *options,
+                f"-I{NATIVE}",
+                *sources,
+                "-o",
+                program,
+                "-pthread",
+            ],
+            check=True,
         )
         self.command = [*emulator, program]
         listed = subprocess.run([*self.command, "list"], capture_output=True, text=True, check=True)
@@ -120,14 +134,14 @@ def check(kernels, tally, cases, oracle):
             add("softmax", next(results), masked.probs)
             add("log_softmax", next(results), masked.log_probs)
             add("logsumexp", next(results), plain.logsumexp, plain.logsumexp_unit)
-            parts.append((x, *next(results), plain, case))
+            parts.append((x, next(results), plain, case))
             losses, slope = next(results)
             add("cross_entropy", losses.astype(x.dtype), plain.loss(targets))
             add("cross_entropy gradient", slope, plain.gradient(targets))
             assert np.array_equal(next(results), losses), case
         again = kernels(
-            (name, x, maximum, others, low)
-            for x, maximum, others, low, *_ in parts
+            (name, x, *partition)
+            for x, partition, *_ in parts
             for name in ("partition_softmax", "partition_log_softmax")
         )
         for *_, plain, case in parts:
