@@ -36,6 +36,16 @@ SOFTMAX_INLINE void for_vectors(std::ptrdiff_t n, const Body& body) {
     if (i < n) body(Width<1>(), i, int(n - i));
 }
 
+// Asks for the entries a block ahead (or behind), while the processor is busy with these: rows and blocks are taken in
+// order, and the hardware, which looks at addresses, stops at their ends.
+template <class S, class T>
+SOFTMAX_INLINE void prefetch([[maybe_unused]] const T* x, [[maybe_unused]] std::ptrdiff_t entries) {
+#if defined(__GNUC__) || defined(__clang__)
+    const auto address = reinterpret_cast<std::uintptr_t>(x) + std::uintptr_t(entries * std::ptrdiff_t(sizeof(T)));
+    __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2);
+#endif
+}
+
 // `Count` vectors from x on; the last of them may be partly filled.
 template <class S, std::size_t Count, class T>
 SOFTMAX_INLINE void load_all(typename S::V (&v)[Count], const T* x, int count, T filler) {
@@ -147,6 +157,7 @@ Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row_reduc
             load_all<S>(v, x + first + i, count, T(-INFINITY));
             exponentials<Tempered, fine<Others, Tempered>, S>(v, row, e);
             for (int a = 0; a < width(); ++a) {
+                prefetch<S>(x + first + i + a * S::lanes, block_length);
                 if constexpr (Keep) store_first<S>(kept + first + i + a * S::lanes, e[a].value(), count);
                 if constexpr (Others) {
                     const auto top = v[a] == splat<S>(maximum);

@@ -14,18 +14,24 @@ namespace softmax::SOFTMAX_ISA {
 
 using std::ptrdiff_t;
 
-// Calls body(first, count, block) for each block of n entries.
+// Calls body(first, count, block) for each block of n entries. In a row beyond the caches a thread takes neighbours, one
+// after the other, of which the next can be asked for in time.
 template <class Body>
 void for_blocks(ptrdiff_t n, int threads, const Body& body) {
+    constexpr ptrdiff_t large = 1 << 19;  // entries
     struct Context {
         const Body& body;
-        ptrdiff_t n;
-    } context = {body, n};
-    parallel_for((n + block_length - 1) / block_length, threads,
-                 [](void* data, ptrdiff_t block) {
+        ptrdiff_t n, run;
+    } context = {body, n, n < large ? 1 : 8};
+    const ptrdiff_t piece = context.run * block_length;
+    parallel_for((n + piece - 1) / piece, threads,
+                 [](void* data, ptrdiff_t index) {
                      const Context& c = *static_cast<Context*>(data);
-                     const ptrdiff_t first = block * block_length, left = c.n - first;
-                     c.body(first, left < block_length ? left : block_length, block);
+                     for (ptrdiff_t block = index * c.run; block < (index + 1) * c.run; ++block) {
+                         const ptrdiff_t first = block * block_length, left = c.n - first;
+                         if (left > 0) c.body(first, left < block_length ? left : block_length, block);
+                     }
+                     end_streaming();
                  },
                  &context, n * ptrdiff_t(sizeof(float)));
 }
@@ -234,6 +240,7 @@ void for_rows(ptrdiff_t rows, ptrdiff_t k, const Body& body) {
                      const Context& c = *static_cast<Context*>(data);
                      const ptrdiff_t first = index * c.chunk, left = c.rows - first;
                      for (ptrdiff_t row = first; row < first + (left < c.chunk ? left : c.chunk); ++row) c.body(row, 1);
+                     end_streaming();
                  },
                  &context, rows * k * ptrdiff_t(sizeof(float)));
 }

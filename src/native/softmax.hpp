@@ -113,7 +113,10 @@ void exponentiate(const T* x, ptrdiff_t n, const Reduction<S>& row_reduction, T*
         Exponential<S> e[width()];
         load_all<S>(v, x + i, count, T(-INFINITY));
         exponentials<Tempered, false, S>(v, row, e);
-        for (int a = 0; a < width(); ++a) store_first<S>(to + i + a * S::lanes, e[a].value(), count);
+        for (int a = 0; a < width(); ++a) {
+            prefetch<S>(x + i + a * S::lanes, -block_length);  // blocks are taken last to first
+            store_first<S>(to + i + a * S::lanes, e[a].value(), count);
+        }
     });
 }
 

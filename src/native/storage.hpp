@@ -118,7 +118,7 @@ void scatter(const T* from, std::ptrdiff_t n, char* data, std::ptrdiff_t stride,
     for (std::ptrdiff_t i = 0; i < n; ++i) std::memcpy(data + i * stride, from + i, sizeof(T));
 }
 
-// The same to contiguous memory too large for the caches: whole vectors past them.
+// The same to contiguous memory too large for the caches: whole vectors past them. `end_streaming` is the caller's.
 template <class T>
 void scatter_streaming(const T* from, std::ptrdiff_t n, T* to) {
     using S = Simd<T>;
@@ -130,7 +130,6 @@ void scatter_streaming(const T* from, std::ptrdiff_t n, T* to) {
     }
     for (; i + S::lanes <= n; i += S::lanes) stream<S>(to + i, load<S>(from + i));
     for (; i < n; ++i) to[i] = from[i];
-    end_streaming();
 }
 
 }  // namespace softmax::SOFTMAX_ISA
