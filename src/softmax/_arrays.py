@@ -75,16 +75,21 @@ def negative_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 def as_temperature(temperature: ArrayLike, axes: tuple[int, ...]) -> Array:
     """The temperature as float64 without the axes of the slice, along which its length must be 1."""
-    t = np.asarray(temperature)
+    return one_a_slice(temperature, "temperature", 0, axes)
+
+
+def one_a_slice(value: ArrayLike, name: str, least: int, axes: tuple[int, ...]) -> Array:
+    """A number a slice, at least `least`, as float64 without the axes of the slice, along which its length is 1."""
+    t = np.asarray(value)
     if t.dtype.kind not in "biuf" and t.dtype.name != "bfloat16":
-        raise TypeError(f"temperature must be a real number, got dtype {t.dtype}")
-    wrong = ~(t >= 0)
+        raise TypeError(f"{name} must be a real number, got dtype {t.dtype}")
+    wrong = ~(t >= least)
     if wrong.any():
         at = "" if t.ndim == 0 else f" at index {tuple(map(int, np.argwhere(wrong)[0]))}"
-        raise ValueError(f"temperature must be >= 0, got {t[wrong].ravel()[0]}{at}")
+        raise ValueError(f"{name} must be >= {least}, got {t[wrong].ravel()[0]}{at}")
     inside = tuple(a for a in axes if t.ndim >= -a)
     if any(t.shape[a] != 1 for a in inside):
-        raise ValueError(f"temperature must have length 1 along axis {', '.join(map(str, axes))}, got shape {t.shape}")
+        raise ValueError(f"{name} must have length 1 along axis {', '.join(map(str, axes))}, got shape {t.shape}")
     return np.asarray(t.astype(_FLOAT64).squeeze(inside))
 
 
