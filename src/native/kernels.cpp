@@ -3,6 +3,7 @@
 
 #include "entmax.hpp"
 #include "packed.hpp"
+#include "pipeline.hpp"
 #include "partition.hpp"
 #include "sigmoid.hpp"
 #include "vjp.hpp"
@@ -51,18 +52,35 @@ struct Loops {
         const auto x = o.batch<T>(0, 0);
         const auto temperature = o.batch<double>(1);
         if (o.few()) return family_lanes<Log>(x, temperature, mask, out, o.rows(), o.n());
-        if (!Log && x.contiguous() && out.contiguous() && mask == nullptr && temperature.is(1) &&
-            o.n() <= short_row<T> / 8 && !worth_streaming(x, out, o.rows(), o.n())) {
-            return for_rows((o.rows() + group - 1) / group, group * o.n(), [&](ptrdiff_t i, int) {
-                const ptrdiff_t first = i * group, left = o.rows() - first;
-                softmax_rows<S, T>(x.data + first * x.outer, x.outer, out.data + first * out.outer, out.outer,
-                                   int(left < group ? left : group), o.n());
-            });
+        if (!Log && temperature.outer == 0 && pipelined(x, mask, out, o.rows(), o.n(), temperature.value(0))) {
+            return softmax_pipelined(x, mask, out, o.rows(), o.n(), temperature.value(0));
         }
         for_each_row(x, mask, &out, o.rows(), o.n(),
                      [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
                          (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), *y, threads);
                      });
+    }
+    static bool pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n,
+                          double temperature) {
+        if (rows < 2 || n < 1 || across(x) || shared_rows(rows, n)) return false;
+        if (temperature < smallest_temperature || temperature > largest_temperature) return false;
+        const bool streaming = worth_streaming(x, out, rows, n);
+        if (4 * n <= pipeline_buffer<T>) return true;
+        if (!x.contiguous() || mask != nullptr || !out.contiguous() || streaming) return false;
+        return n <= short_row<T> || x.data != out.data;
+    }
+    static void softmax_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows,
+                                  ptrdiff_t n, double temperature) {
+        const bool streaming = worth_streaming(x, out, rows, n);
+        const ptrdiff_t piece = std::max<ptrdiff_t>({rows_of_piece(n), std::min<ptrdiff_t>(8, rows / 4), 1});
+        for_row_pieces(rows, n, piece, [&](ptrdiff_t first, ptrdiff_t count) {
+            const auto x_at = [&](ptrdiff_t i) { return row_of(x, mask, first + i, n); };
+            const auto out_at = [&](ptrdiff_t i) -> OutRow<T> {
+                return {out.data + (first + i) * out.outer, out.inner, out.storage, streaming};
+            };
+            (temperature == 1 ? softmax_rows<S, false, T>(count, x_at, out_at, temperature)
+                              : softmax_rows<S, true, T>(count, x_at, out_at, temperature));
+        });
     }
     static void softmax(const Operands& o) { family<false>(o, nullptr, o.batch<T>(2, 1)); }
     static void log_softmax(const Operands& o) { family<true>(o, nullptr, o.batch<T>(2, 1)); }

@@ -142,8 +142,12 @@ struct Sum {
 //
 // Others: leave the maxima themselves out and count them. log(sum) is then log1p of what is left, exact also where the
 // maximum holds all the weight but 1e-30.
-template <class S, bool Others, bool Tempered, bool Keep, class T>
-Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row_reduction, T maximum, T* kept) {
+//
+// `beside` is called with the place of the vectors at hand: for other work, which runs while the exponentials wait for one
+// another.
+template <class S, bool Others, bool Tempered, bool Keep, class T, class Beside>
+SOFTMAX_INLINE Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row_reduction, T maximum, T* kept,
+                                    const Beside& beside) {
     using V = typename S::V;
     const Reduction<S> row = row_reduction;  // out of reach of the stores below
     constexpr std::ptrdiff_t part = terms<S> * S::lanes;
@@ -156,8 +160,8 @@ Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row_reduc
             Exponential<S> e[width()];
             load_all<S>(v, x + first + i, count, T(-INFINITY));
             exponentials<Tempered, fine<Others, Tempered>, S>(v, row, e);
+            beside(width, first + i, count);
             for (int a = 0; a < width(); ++a) {
-                prefetch<S>(x + first + i + a * S::lanes, block_length);
                 if constexpr (Keep) store_first<S>(kept + first + i + a * S::lanes, e[a].value(), count);
                 if constexpr (Others) {
                     const auto top = v[a] == splat<S>(maximum);
@@ -171,6 +175,15 @@ Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row_reduc
     }
     const auto maxima = Others ? fold(counts, [](const auto& a, const auto& b) { return a + b; }) : 0;
     return {across<S>(total), std::ptrdiff_t(maxima)};
+}
+
+template <class S, bool Others, bool Tempered, bool Keep, class T>
+Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row, T maximum, T* kept) {
+    return sum_exponentials<S, Others, Tempered, Keep>(x, n, row, maximum, kept,
+                                                       [&](auto width, std::ptrdiff_t i, auto) {
+                                                           for (int a = 0; a < width(); ++a)
+                                                               prefetch<S>(x + i + a * S::lanes, block_length);
+                                                       });
 }
 
 template <class S, bool Others, bool Tempered, class T>

@@ -2,6 +2,7 @@
 // row starts with: its maximum and the kind of row that it is.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -221,28 +222,52 @@ double normalize(Row<T>& x, T& maximum, double temperature) {
     return temperature;
 }
 
-// Calls body(row, threads) for each of n rows of k entries: rows in parallel where there are enough of them that fit
-// the caches together, else each row by blocks. Small work stays on the calling thread.
+// Whether rows of k entries are worked on one after the other, each by all threads: where they are long, and few or too
+// large for the caches together. Small work stays on the calling thread.
+inline int threads_for(ptrdiff_t rows, ptrdiff_t k) {
+    constexpr ptrdiff_t worth_a_thread = 1 << 15;  // entries
+    return rows * k < worth_a_thread ? 1 : num_threads();
+}
+inline bool shared_rows(ptrdiff_t rows, ptrdiff_t k) {
+    constexpr ptrdiff_t large = 1 << 19;  // entries
+    const int threads = threads_for(rows, k);
+    return threads > 1 && k > short_row<float> && (rows < 2 * threads || k >= large);
+}
+
+// Calls body(first, count) for pieces of the rows, in parallel.
 template <class Body>
-void for_rows(ptrdiff_t rows, ptrdiff_t k, const Body& body) {
-    constexpr ptrdiff_t worth_a_thread = 1 << 15, task = 1 << 14, large = 1 << 19;  // entries
-    const int threads = rows * k < worth_a_thread ? 1 : num_threads();
-    if (threads > 1 && k > short_row<float> && (rows < 2 * threads || k >= large)) {
-        for (ptrdiff_t row = 0; row < rows; ++row) body(row, threads);
-        return;
-    }
+void for_row_pieces(ptrdiff_t rows, ptrdiff_t k, ptrdiff_t piece, const Body& body) {
     struct Context {
         const Body& body;
-        ptrdiff_t rows, chunk;
-    } context = {body, rows, k >= task ? 1 : task / (k > 0 ? k : 1)};
-    parallel_for((rows + context.chunk - 1) / context.chunk, threads,
+        ptrdiff_t rows, piece;
+    } context = {body, rows, piece};
+    parallel_for((rows + piece - 1) / piece, threads_for(rows, k),
                  [](void* data, ptrdiff_t index) {
                      const Context& c = *static_cast<Context*>(data);
-                     const ptrdiff_t first = index * c.chunk, left = c.rows - first;
-                     for (ptrdiff_t row = first; row < first + (left < c.chunk ? left : c.chunk); ++row) c.body(row, 1);
+                     const ptrdiff_t first = index * c.piece, left = c.rows - first;
+                     c.body(first, left < c.piece ? left : c.piece);
                      end_streaming();
                  },
                  &context, rows * k * ptrdiff_t(sizeof(float)));
+}
+
+// Rows that are worth a thread's while.
+inline ptrdiff_t rows_of_piece(ptrdiff_t k) {
+    constexpr ptrdiff_t task = 1 << 14;  // entries
+    return k >= task ? 1 : task / (k > 0 ? k : 1);
+}
+
+// Calls body(row, threads) for each of n rows of k entries.
+template <class Body>
+void for_rows(ptrdiff_t rows, ptrdiff_t k, const Body& body) {
+    if (shared_rows(rows, k)) {
+        const int threads = num_threads();
+        for (ptrdiff_t row = 0; row < rows; ++row) body(row, threads);
+        return;
+    }
+    for_row_pieces(rows, k, rows_of_piece(k), [&](ptrdiff_t first, ptrdiff_t count) {
+        for (ptrdiff_t row = first; row < first + count; ++row) body(row, 1);
+    });
 }
 
 }  // namespace softmax::SOFTMAX_ISA

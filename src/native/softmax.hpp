@@ -120,11 +120,14 @@ void exponentiate(const T* x, ptrdiff_t n, const Reduction<S>& row_reduction, T*
     });
 }
 
+// So far the factor's low part stays in the normal range.
+template <class T>
+constexpr T near_octaves = -12;
+
 // Scales what is stored in a block, `octaves` of the block less than those of the row.
 template <class S, class T>
 void scale_block(T* e, ptrdiff_t n, const Scaling<S>& scaling, T octaves) {
-    constexpr T near = -12;  // so far the factor's low part stays in the normal range
-    if (octaves < near) {
+    if (octaves < near_octaves<T>) {
         scale_stored<S, false>(e, n, scaling);
         const T power = T(std::ldexp(1.0, int(octaves)));
         for (ptrdiff_t i = 0; i < n; ++i) e[i] *= power;
@@ -214,7 +217,8 @@ BlockPair<T> combine(PerBlock<BlockPair<T>>& pairs, const Temperature<T>& consta
     for (ptrdiff_t block = 0; block < pairs.blocks; ++block) {
         const int down = int(pairs[block].octaves - all.octaves);
         const DD& total = pairs[block].total;
-        all.total = add(all.total, DD{std::ldexp(total.high, down), std::ldexp(total.low, down)});
+        all.total = down == 0 ? add(all.total, total)
+                              : add(all.total, DD{std::ldexp(total.high, down), std::ldexp(total.low, down)});
     }
     return all;
 }
@@ -288,37 +292,6 @@ void softmax_row(const Row<T>& x, double temperature, const OutRow<T>& out, int 
     if (summary.kind != Kind::ordinary) return fill(x, summary, T(1 / summary.winners), T(0), out);
     (plain ? softmax_ordinary<S, false, T> : softmax_ordinary<S, true, T>)(x, summary.maximum, temperature, out,
                                                                            threads);
-}
-
-// Some contiguous rows of one stride, step by step: the end of one row's reduction, a chain of dependent steps, runs
-// beside the next row. Bits as from `softmax_row`.
-constexpr int group = 4;
-template <class S, class T>
-void softmax_rows(const char* x, ptrdiff_t x_stride, char* out, ptrdiff_t out_stride, int rows, ptrdiff_t n) {
-    const auto entries = [&](int i) { return reinterpret_cast<const T*>(x + i * x_stride); };
-    const auto result = [&](int i) { return reinterpret_cast<T*>(out + i * out_stride); };
-    const Temperature<T> constants = temperature_constants<T>(1);
-    T maximum[group];
-    DD total[group];
-    for (int i = 0; i < rows; ++i) maximum[i] = maximum_of<S>(entries(i), n);
-    bool in_range = true;
-    for (int i = 0; i < rows; ++i) in_range = in_range && std::fabs(maximum[i]) <= T(largest_unshifted);
-    for (int i = 0; i < rows && in_range; ++i) {
-        const Reduction<S> row(splat<S>(maximum[i]), constants);
-        total[i] = sum_exponentials<S, false, false>(entries(i), n, row, maximum[i], result(i)).total;
-    }
-    for (int i = 0; i < rows; ++i) {
-        const Row<T> row = {reinterpret_cast<const char*>(entries(i)), sizeof(T), nullptr, 0, n};
-        const OutRow<T> to = {out + i * out_stride, sizeof(T)};
-        if (!in_range) {
-            softmax_row<S>(row, 1.0, to, 1);
-        } else if (std::isnan(total[i].high)) {
-            fill(row, not_a_number<T>, T(0), T(0), to);
-        } else {
-            const Reduction<S> reduction(splat<S>(maximum[i]), constants);
-            scale_row<S, false>(row, reduction, scaling_of<S, false>(total[i], maximum[i], reduction), to, 1);
-        }
-    }
 }
 
 }  // namespace softmax::SOFTMAX_ISA
