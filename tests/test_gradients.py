@@ -180,7 +180,7 @@ def test_ties_share_the_gradient(dtype):
 
 @pytest.mark.parametrize("function", [np.sin, softmax, len, None, [], "cross_entropy"])
 def test_a_function_without_a_rule_is_refused(function):
-    with pytest.raises(TypeError, match=r"^function must be a loss of softmax \(cross_entropy\), got "):
+    with pytest.raises(TypeError, match=r"^function must be a loss of softmax \(.*cross_entropy.*\), got "):
         value_and_grad(function)
 
 

@@ -194,6 +194,23 @@ SOFTMAX_INLINE Pair<typename S::V> expm1(const typename S::V& r, const typename 
     return fast_two_sum(r, V(mul_add(r2, tail<S>(r, r2, Float<T>::q), r_error)));
 }
 
+// tanh|u| = -e / (2 + e), e = exp(-2|u|) - 1; from |u| = 20 on it is 1.
+template <class T, class S>
+SOFTMAX_INLINE typename S::V tanh(const typename S::V& u) {
+    using V = typename S::V;
+    using I = typename S::I;
+    const V zero = splat<S>(T(0)), magic = splat<S>(Float<T>::magic);
+    const V size = u < zero ? V(-u) : u, y = (size > splat<S>(T(20)) ? splat<S>(T(20)) : size) * T(-2);
+    const V rounded = fma(y, splat<S>(T(log2_e)), magic), minus_n = magic - rounded;
+    const T ln2_high = T(ln_2.high), ln2_low = T((ln_2.high - double(ln2_high)) + ln_2.low);
+    const V first = fma(minus_n, splat<S>(ln2_high), y), r = fma(minus_n, splat<S>(ln2_low), first);
+    const V r_error = fma(minus_n, splat<S>(ln2_low), V(first - r));
+    const V power = bit_cast<V>(I((bit_cast<I>(rounded) + Float<T>::exponent_bias) << Float<T>::fraction_bits));
+    const V e = fma(expm1<T, S>(r, r_error).high, power, V(power - T(1)));
+    const V result = -e / (e + T(2));
+    return u < zero ? V(-result) : result;
+}
+
 // e = 2^(n-k+guard) e^r as an unevaluated sum. With a table: high (1 + low), |low| < 2^-4; else high + low, |low| <= half
 // an ulp of high.
 template <class S>

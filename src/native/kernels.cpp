@@ -238,21 +238,73 @@ struct Loops {
         sigmoid_vjp_row<S, Log>(VjpRow<T>{row(0), row(1), {o.args[2], o.steps[2], o.storage}});
     }
 
-    static void cross_entropy(const Operands& o, const Batch<T>* gradient) {
-        const auto x = o.batch<T>(0, 0);
-        const auto targets = o.batch<std::int64_t>(1);
-        const auto weights = o.batch<double>(2), losses = o.batch<double>(3);
-        if (o.few()) return cross_entropy_lanes(x, targets, weights, losses, gradient, o.rows(), o.n());
-        const Batch<char>* none = nullptr;
-        for_each_row(
-            x, none, gradient, o.rows(), o.n(), [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
-                cross_entropy_row<S>(row, ptrdiff_t(targets.value(i)), weights.value(i), &losses.value(i), y, threads);
-            });
+    // Operands: logits, targets or probabilities, row weights, options, mask, losses, gradient.
+    template <bool Soft, bool Gradient>
+    static void loss(const Operands& o) {
+        constexpr int core = Soft ? 2 : 1;  // of the options
+        const auto x = o.batch<T>(0, 0), slope = o.batch<T>(Gradient ? 6 : 0, Gradient ? core + 2 : 0);
+        const auto weights = o.batch<double>(2), losses = o.batch<double>(5), numbers = o.batch<double>(3, core);
+        const auto where = o.batch<char>(4, core + 1);
+        const bool everywhere = where.outer == 0 && where.inner == 0 && (o.rows() == 0 || *where.data);
+        const Batch<char>* mask = everywhere ? nullptr : &where;
+        const Batch<T>* gradient = Gradient ? &slope : nullptr;
+        const auto option = [&](ptrdiff_t i) { return o.rows() == 0 ? 0 : *numbers.entry(0, i); };
+        const LossOptions options = {option(0), option(1), option(2), option(3)};
+        if (options.softcap != 0) return loss_capped<Soft>(o, x, weights, losses, options, mask, gradient);
+        if (!Soft && o.few() && options.plain() && everywhere) {
+            return cross_entropy_lanes(x, o.batch<std::int64_t>(1), weights, losses, gradient, o.rows(), o.n());
+        }
+        for_each_row(x, mask, gradient, o.rows(), o.n(),
+                     [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
+                         with_target<Soft, T>(o, i, [&](const Target<T>& target) {
+                             loss_row<S>(row, target, weights.value(i), options, &losses.value(i), y, threads);
+                         });
+                     });
     }
-    static void cross_entropy(const Operands& o) { cross_entropy(o, nullptr); }
-    static void cross_entropy_gradient(const Operands& o) {
-        const auto gradient = o.batch<T>(4, 1);
-        cross_entropy(o, &gradient);
+    // In double: a float32 c tanh(x / c) would be off by half an ulp of c, which shows in p.
+    template <bool Soft>
+    static void loss_capped(const Operands& o, const Batch<T>& x, const Batch<double>& weights,
+                            const Batch<double>& losses, const LossOptions& options, const Batch<char>* mask,
+                            const Batch<T>* gradient) {
+        const Storage storage = in_double(o);
+        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
+            Row<double> row = {x.data + i * x.outer, x.inner, nullptr, 0, o.n(), storage};
+            row.softcap = options.softcap;
+            if (mask != nullptr) {
+                row.mask = mask->data + i * mask->outer;
+                row.mask_stride = mask->inner;
+            }
+            OutRow<double> out = {};
+            if (gradient != nullptr) out = {gradient->data + i * gradient->outer, gradient->inner, storage};
+            with_target<Soft, double>(o, i, [&](const Target<double>& target) {
+                loss_row<Simd<double>>(row, target, weights.value(i), options, &losses.value(i),
+                                       gradient == nullptr ? nullptr : &out, threads);
+            });
+        });
+    }
+    static Storage in_double(const Operands& o) {  // how T is stored, for rows of double
+        return std::is_same_v<T, float> && o.storage == Storage::own ? Storage::single : o.storage;
+    }
+    template <bool Soft, class Wide, class Body>
+    static void with_target(const Operands& o, ptrdiff_t i, const Body& body) {
+        if constexpr (Soft) {
+            const auto q = o.batch<T>(1, 1);
+            const Storage storage = std::is_same_v<T, Wide> ? q.storage : in_double(o);
+            const Row<Wide> probs = {q.data + i * q.outer, q.inner, nullptr, 0, o.n(), storage};
+            body(Target<Wide>{-1, &probs});
+        } else {
+            body(Target<Wide>{ptrdiff_t(o.batch<std::int64_t>(1).value(i))});
+        }
+    }
+    static void cross_entropy(const Operands& o) { loss<false, false>(o); }
+    static void cross_entropy_gradient(const Operands& o) { loss<false, true>(o); }
+    static void soft_cross_entropy(const Operands& o) { loss<true, false>(o); }
+    static void soft_cross_entropy_gradient(const Operands& o) { loss<true, true>(o); }
+    static void probability_mass(const Operands& o) {
+        const auto q = o.batch<T>(0, 0);
+        const auto mass = o.batch<double>(1);
+        for_rows(o.rows(), o.n(),
+                 [&](ptrdiff_t i, int threads) { mass.value(i) = mass_row<S>(row_of(q, nullptr, i, o.n()), threads); });
     }
 };
 

@@ -431,8 +431,8 @@ void cross_entropy_lanes(const Batch<T>& x, const Batch<std::int64_t>& targets, 
             weight_low[lane] = T(weight - double(weight_high[lane]));
         }
         Rescued<T> rescued(tile, special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
-            cross_entropy_row<S>(row, ptrdiff_t(targets.value(i)), weights.value(i), &losses.value(i),
-                                 gradient == nullptr ? nullptr : &to, 1);
+            loss_row<S>(row, Target<T>{ptrdiff_t(targets.value(i))}, weights.value(i), LossOptions{}, &losses.value(i),
+                        gradient == nullptr ? nullptr : &to, 1);
         });
         const Reduction<S> row = t.reduction(tops.maximum);
         const Pair<V> others = gradient == nullptr ? others_columns<false, false>(tile, row, tops.maximum)

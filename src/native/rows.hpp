@@ -42,6 +42,17 @@ void for_blocks(ptrdiff_t n, int threads, const Body& body) {
 template <class T>
 constexpr ptrdiff_t short_row = 65536 / sizeof(T);
 
+// c tanh(x / c).
+template <class T>
+void cap(T* x, ptrdiff_t n, T c) {
+    using S = Simd<T>;
+    for (ptrdiff_t i = 0; i < n; i += S::lanes) {
+        const int count = int(n - i < S::lanes ? n - i : S::lanes);
+        const typename S::V v = load_first<S>(x + i, count, T(0)) / c;
+        store_first<S>(x + i, typename S::V(tanh<T, S>(v) * c), count);
+    }
+}
+
 // One row of the input. A masked-out entry reads as -inf.
 template <class T>
 struct Row {
@@ -53,12 +64,21 @@ struct Row {
     Storage storage = Storage::own;
     T shift = 0;  // x is read as (x - shift) 2^exponent, for scores or temperatures outside the range of exp.hpp
     int exponent = 0;
+    T softcap = 0;  // c: before all else, x is read as c tanh(x / c)
 
     bool direct() const {
-        return stride == ptrdiff_t(sizeof(T)) && mask == nullptr && storage == Storage::own && !transformed();
+        return stride == ptrdiff_t(sizeof(T)) && mask == nullptr && storage == Storage::own && !transformed() &&
+               softcap == 0;
     }
 
     bool transformed() const { return shift != 0 || exponent != 0; }
+
+    // What the derivative by an entry takes from the one by what it reads as.
+    double slope(double read) const {
+        if (softcap == 0 || read == -INFINITY) return 1;
+        const double tanh = read / double(softcap);
+        return 1 - tanh * tanh;
+    }
 
     T operator[](ptrdiff_t i) const {
         T value{};
@@ -69,6 +89,7 @@ struct Row {
     const T* block(ptrdiff_t first, ptrdiff_t count, T* buffer) const {
         if (direct()) return reinterpret_cast<const T*>(data) + first;
         gather(data + first * stride, stride, count, buffer, storage);
+        if (softcap != 0) cap(buffer, count, softcap);
         if (mask != nullptr) {
             const char* kept = mask + first * mask_stride;
             for (ptrdiff_t i = 0; i < count; ++i) buffer[i] = kept[i * mask_stride] ? buffer[i] : T(-INFINITY);

@@ -153,15 +153,16 @@ Scaling<S> scaling_of(DD total, T maximum, const Reduction<S>& row) {
     return Scaling<S>(factor, top.exact, top.value);
 }
 
-// out = exponentials scaled, those that `out` holds already if it keeps what is stored.
+// out = exponentials scaled and moved by octaves, those that `out` holds already if it keeps what is stored.
 template <class S, bool Tempered, class T>
-void scale_row(const Row<T>& x, const Reduction<S>& row, const Scaling<S>& scaling, const OutRow<T>& out, int threads) {
-    if (out.keeps() && x.n <= short_row<T>) return scale_block<S>(out.at(0), x.n, scaling, T(0));
+void scale_row(const Row<T>& x, const Reduction<S>& row, const Scaling<S>& scaling, const OutRow<T>& out, int threads,
+               T octaves = 0) {
+    if (out.keeps() && x.n <= short_row<T>) return scale_block<S>(out.at(0), x.n, scaling, octaves);
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t) {
         T buffer[block_length], values[block_length];
         T* e = out.block(first, values);
         if (!out.keeps()) exponentiate<S, Tempered>(x.block(first, count, buffer), count, row, e);
-        scale_block<S>(e, count, scaling, T(0));
+        scale_block<S>(e, count, scaling, octaves);
         out.put(first, count, e);
     });
 }

@@ -6,9 +6,11 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-enum class Storage { own, float16, bfloat16 };
+enum class Storage { own, float16, bfloat16, single };  // single: float32, computed in double
 
-constexpr std::ptrdiff_t size_of(Storage storage, std::ptrdiff_t own) { return storage == Storage::own ? own : 2; }
+constexpr std::ptrdiff_t size_of(Storage storage, std::ptrdiff_t own) {
+    return storage == Storage::own ? own : storage == Storage::single ? 4 : 2;
+}
 
 using Bits16 = std::uint16_t;
 
@@ -102,6 +104,16 @@ void gather(const char* data, std::ptrdiff_t stride, std::ptrdiff_t n, T* to, St
             return;
         }
     }
+    if constexpr (sizeof(T) == sizeof(double)) {
+        if (storage != Storage::own) {
+            for (std::ptrdiff_t i = 0; i < n; ++i) {
+                float value;
+                gather(data + i * stride, stride, 1, &value, storage == Storage::single ? Storage::own : storage);
+                to[i] = value;
+            }
+            return;
+        }
+    }
     for (std::ptrdiff_t i = 0; i < n; ++i) std::memcpy(to + i, data + i * stride, sizeof(T));
 }
 
@@ -112,6 +124,15 @@ void scatter(const T* from, std::ptrdiff_t n, char* data, std::ptrdiff_t stride,
             if (stride == 2) return narrow(from, n, reinterpret_cast<Bits16*>(data), storage);
             for (std::ptrdiff_t i = 0; i < n; ++i)
                 narrow(from + i, 1, reinterpret_cast<Bits16*>(data + i * stride), storage);
+            return;
+        }
+    }
+    if constexpr (sizeof(T) == sizeof(double)) {
+        if (storage != Storage::own) {
+            for (std::ptrdiff_t i = 0; i < n; ++i) {
+                const float value = float(from[i]);
+                scatter(&value, 1, data + i * stride, stride, storage == Storage::single ? Storage::own : storage);
+            }
             return;
         }
     }

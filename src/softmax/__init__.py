@@ -10,7 +10,7 @@ from .elementwise import log_sigmoid, sigmoid
 from .explanation import explain
 from .functions import hardmax, log_softmax, logsumexp, softmax, softmin
 from .gradients import jacobian, value_and_grad, vjp
-from .losses import cross_entropy
+from .losses import cross_entropy, focal_loss
 from .partition import Partition
 from .sparse import entmax, sparsemax
 
@@ -24,6 +24,7 @@ __all__ = [
     "decisions",
     "entmax",
     "explain",
+    "focal_loss",
     "hardmax",
     "jacobian",
     "log_sigmoid",

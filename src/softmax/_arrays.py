@@ -46,7 +46,7 @@ def result_dtype(x: Array, dtype: DTypeLike | None, name: str = "x") -> tuple[np
     return np.promote_types(compute, compute_dtype(result, "dtype")), result
 
 
-def as_array(x: ArrayLike, where: ArrayLike | None) -> tuple[Array, Array | None]:
+def as_array(x: ArrayLike, where: ArrayLike | None, name: str = "x") -> tuple[Array, Array | None]:
     """x as an array, and where as a boolean array of its shape; a masked array's mask counts as `where`."""
     mask = ~np.ma.getmaskarray(x) if isinstance(x, np.ma.MaskedArray) else None
     x = np.asarray(x)
@@ -58,7 +58,7 @@ def as_array(x: ArrayLike, where: ArrayLike | None) -> tuple[Array, Array | None
     try:
         where = np.broadcast_to(where, x.shape)
     except ValueError:
-        raise ValueError(f"where must broadcast to the shape of x, {x.shape}, got shape {where.shape}") from None
+        raise ValueError(f"where must broadcast to the shape of {name}, {x.shape}, got shape {where.shape}") from None
     return x, where if mask is None else where & mask
 
 

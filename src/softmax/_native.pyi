@@ -25,6 +25,9 @@ sigmoid_vjp: np.ufunc
 log_sigmoid_vjp: np.ufunc
 cross_entropy: np.ufunc
 cross_entropy_gradient: np.ufunc
+soft_cross_entropy: np.ufunc
+soft_cross_entropy_gradient: np.ufunc
+probability_mass: np.ufunc
 
 def quick_softmax(x: object, axis: object, temperature: object, out: object, /) -> np.ndarray | None: ...
 def quick_log_softmax(x: object, axis: object, temperature: object, out: object, /) -> np.ndarray | None: ...

@@ -1,19 +1,33 @@
-"""Losses for training on scores. Each comes with its gradient in `softmax.value_and_grad`."""
+"""Cross-entropy for training on scores, with its options. `value_and_grad` adds the gradient in the same pass."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _native, reference
-from ._arrays import Array, as_array, negative_axes, result_dtype, rounded
+from ._arrays import Array, as_array, check_out, negative_axes, result_dtype, rounded
 from .gradients import value_and_grad_of
 
-__all__ = ["cross_entropy"]
+__all__ = ["cross_entropy", "focal_loss"]
 
-_REDUCTIONS = ("mean", "sum", "none")
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class Options(NamedTuple):
+    """What `cross_entropy` takes beside the arrays that it reads class by class."""
+
+    label_smoothing: float = 0.0
+    class_weight: ArrayLike | None = None
+    sample_weight: ArrayLike | None = None
+    ignore_index: int | None = None
+    gamma: float = 0.0
+    z_loss: float = 0.0
+    softcap: float | None = None
+    where: ArrayLike | None = None
+    reduction: str = "mean"
 
 
 def cross_entropy(
@@ -21,41 +35,69 @@ def cross_entropy(
     targets: ArrayLike,
     axis: int = -1,
     *,
+    label_smoothing: float = 0.0,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     ignore_index: int | None = None,
+    gamma: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    where: ArrayLike | None = None,
     reduction: str = "mean",
 ) -> Any:
-    """Cross-entropy of integer targets under softmax: ``logsumexp(logits) - logits[target]``, weighted and reduced.
+    """Cross-entropy of targets under softmax: ``logsumexp(logits) - logits[target]``, weighted and reduced.
+
+    With every option, the loss of a row is ``w * (-sum(y * (1 - p)**gamma * log(p)) + z_loss * logsumexp**2)``, where
+    p = softmax(logits) and y is the target as probabilities, smoothed.
 
     Parameters
     ----------
     logits : array_like of real numbers, shape (..., K)
         Scores; the K classes lie along `axis`.
-    targets : array_like of integers, shape of `logits` without `axis`
-        The right class of each row, in [0, K).
+    targets : array_like, integers of the shape of `logits` without `axis`, or floats of the shape of `logits`
+        The right class of each row, in [0, K); or a probability for each class, of sum 1 (within 1e-3; 16 bits: 1e-2).
     axis : int
         Where the classes lie.
+    label_smoothing : float in [0, 1]
+        The part of the target that is spread evenly: y becomes ``y * (1 - label_smoothing) + label_smoothing / K``. Of
+        classes that are left out by `where` or have the logit -inf, none gets a part, and K does not count them.
     class_weight : array_like, shape (K,), optional
-        Multiplies a row's loss by its target's weight.
-    sample_weight : array_like, shape of `targets`, optional
-        Multiplies each row's loss.
+        Multiplies a row's whole loss by its target's weight; by ``sum(targets * class_weight)`` for probabilities.
+    sample_weight : array_like, one number a row, optional
+        Multiplies each row's loss. Rows of weight 0 count for nothing, whatever they hold.
     ignore_index : int, optional
-        Rows with this target count for nothing, whatever they hold.
+        Rows with this (integer) target count for nothing, whatever they hold.
+    gamma : float >= 0
+        The focal exponent: classes that the model already gives p count ``(1 - p)**gamma`` times.
+    z_loss : float >= 0
+        Adds ``z_loss * logsumexp(logits)**2``, which keeps logits from drifting.
+    softcap : float > 0, optional
+        Replaces logits by ``softcap * tanh(logits / softcap)``, before `where` is applied.
+    where : array_like of bool that broadcasts to `logits`, optional
+        Classes to leave out, where False: as if they were not there. A target among them costs infinity.
     reduction : {"mean", "sum", "none"}
         Weighted mean over the rows that count (0.0 where none does), sum, or one loss a row.
 
     Returns
     -------
-    scalar, or ndarray of the shape of `targets` for reduction "none"
-        In the logits' dtype (float64 for integers); sums are accumulated in float64. Error of a row's loss: 2 ulp.
+    scalar, or ndarray with one loss a row for reduction "none"
+        In the logits' dtype (float64 for integers); sums are accumulated in float64. Error of a row's loss: 4 ulp of
+        its largest term; 2 ulp of the loss for integer targets without options. A softcap in float64 adds
+        ``softcap * 2**-52`` to every logit.
 
     Raises
     ------
     ValueError
-        For a target outside [0, K) that is not `ignore_index`, naming its position, and for shapes that do not fit.
+        For a target outside [0, K) that is not `ignore_index`, or probabilities that are negative or do not sum to 1,
+        naming the position; for shapes that do not fit and options out of range.
     TypeError
-        For targets that are not integers.
+        For targets that are neither integers nor floats, and `ignore_index` with probabilities.
+
+    Notes
+    -----
+    One native pass with no array of the logits' size beside the gradient. Sources: label smoothing, Szegedy et al.,
+    CVPR 2016, doi:10.1109/CVPR.2016.308; focal loss, Lin et al., ICCV 2017, doi:10.1109/ICCV.2017.324; z-loss, Chowdhery et
+    al., "PaLM", JMLR 24 (2023).
 
     Examples
     --------
@@ -63,88 +105,244 @@ def cross_entropy(
     0.1754563805893112
     >>> print(cross_entropy(np.float32([20, 0]), 0))
     2.0611537e-09
+    >>> print(cross_entropy([[2.0, 0.5, -1.0]], [[0.9, 0.1, 0.0]], label_smoothing=0.1))
+    0.526311296657157
     """
-    return _cross_entropy(logits, targets, axis, class_weight, sample_weight, ignore_index, reduction, False)[0]
+    options = Options(
+        label_smoothing, class_weight, sample_weight, ignore_index, gamma, z_loss, softcap, where, reduction
+    )
+    return loss_and_gradient("cross_entropy", logits, targets, axis, options, gradient=False)[0]
 
 
 @value_and_grad_of(cross_entropy)
 def _cross_entropy_value_and_grad(
+    logits: ArrayLike, targets: ArrayLike, axis: int = -1, *, out: Array | None = None, **options: Any
+) -> tuple[Any, Array]:
+    """(loss, gradient by the logits) of `cross_entropy` in one pass; "none" has the gradient of the sum."""
+    return loss_and_gradient("cross_entropy", logits, targets, axis, Options(**options), gradient=True, out=out)
+
+
+def focal_loss(
     logits: ArrayLike,
     targets: ArrayLike,
     axis: int = -1,
     *,
+    gamma: float = 2.0,
+    alpha: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     ignore_index: int | None = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    where: ArrayLike | None = None,
     reduction: str = "mean",
+) -> Any:
+    """Focal loss, ``-(1 - p)**gamma * log(p)`` of the target's p: cross-entropy that leaves easy rows alone.
+
+    Parameters
+    ----------
+    logits, targets, axis, **options
+        As in `cross_entropy`, which this is with another default for gamma.
+    gamma : float >= 0
+        The focal exponent; 0 is cross-entropy.
+    alpha : float or array_like of shape (K,), optional
+        The focal class weight: multiplies `class_weight`. "mean" divides by the sum of the weights, so that one number
+        for all changes "sum" and "none" alone.
+
+    Returns
+    -------
+    scalar, or ndarray with one loss a row for reduction "none"
+        As `cross_entropy`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `cross_entropy`.
+
+    Notes
+    -----
+    Source: Lin, Goyal, Girshick, He & Dollár, "Focal loss for dense object detection", ICCV 2017,
+    doi:10.1109/ICCV.2017.324.
+
+    Examples
+    --------
+    >>> print(focal_loss([[2.0, 0.5, -1.0]], [0]), cross_entropy([[2.0, 0.5, -1.0]], [0], gamma=2.0))
+    0.011092750091379812 0.011092750091379812
+    """
+    options = Options(
+        label_smoothing, class_weight, sample_weight, ignore_index, gamma, z_loss, softcap, where, reduction
+    )
+    return loss_and_gradient(
+        "focal_loss", logits, targets, axis, _with_alpha(options, alpha, logits, axis), gradient=False
+    )[0]
+
+
+@value_and_grad_of(focal_loss)
+def _focal_loss_value_and_grad(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    axis: int = -1,
+    *,
+    alpha: ArrayLike | None = None,
+    out: Array | None = None,
+    **options: Any,
 ) -> tuple[Any, Array]:
-    """(loss, gradient by the logits) of `cross_entropy` in one pass; "none" has the gradient of the sum."""
-    return _cross_entropy(logits, targets, axis, class_weight, sample_weight, ignore_index, reduction, True)
+    """(loss, gradient by the logits) of `focal_loss` in one pass; "none" has the gradient of the sum."""
+    weighted = _with_alpha(Options(**{"gamma": 2.0} | options), alpha, logits, axis)
+    return loss_and_gradient("focal_loss", logits, targets, axis, weighted, gradient=True, out=out)
 
 
-def _cross_entropy(
+def _with_alpha(options: Options, alpha: ArrayLike | None, logits: ArrayLike, axis: int) -> Options:
+    if alpha is None:
+        return options
+    weight = as_weights(alpha, "alpha")
+    if weight.ndim == 0:
+        weight = np.full(np.shape(logits)[axis], weight)
+    if options.class_weight is not None:
+        weight = weight * as_weights(options.class_weight, "class_weight")
+    return options._replace(class_weight=weight)
+
+
+def loss_and_gradient(
+    name: str,
     logits: ArrayLike,
     targets: ArrayLike,
     axis: int,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    reduction: str,
+    options: Options,
+    *,
     gradient: bool,
+    out: Array | None = None,
 ) -> tuple[Any, Any]:
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-    logits, mask = as_array(logits, None)
-    if mask is not None:
-        logits = np.where(mask, logits, -np.inf)
+    """The reduced loss, and its gradient where asked for."""
+    check_options(options)
+    logits, where = as_array(logits, options.where, "logits")
     compute, result = result_dtype(logits, None, "logits")
     axes = negative_axes(axis, logits.ndim)
     if len(axes) != 1:
-        raise TypeError(f"axis must be one int for cross_entropy, got {axis!r}")
-    classes = logits.shape[axes[0]]
-    targets = np.asarray(targets)
-    _check_targets(targets, logits.shape, axes[0], ignore_index)
-    weights = _row_weights(targets, classes, class_weight, sample_weight, ignore_index)
-    targets = np.where(weights == 0, 0, targets) if ignore_index is not None else targets
-    if reduction == "mean":
-        total = weights.sum() if weights.ndim else weights * targets.size
-        weights = weights / total if total else np.zeros_like(weights)
-    if classes == 0:
-        losses, slope = np.zeros(targets.shape), np.zeros(logits.shape, result) if gradient else None
+        raise TypeError(f"axis must be one int for {name}, got {axis!r}")
+    if out is not None:
+        check_out(out, logits.shape)
+    targets, weights = targets_and_weights(targets, logits.shape, axes[0], compute, options)
+    factors = weights / _divisor(weights, targets, options.reduction, axes[0])
+    if logits.size == 0:
+        rows = targets.shape if targets.dtype.kind == "i" else np.delete(targets.shape, axes[0])
+        losses, slope = np.zeros(tuple(rows)), np.zeros(logits.shape, result) if gradient else None
     else:
-        losses, slope = _rows(logits.astype(compute, copy=False), targets, weights, axes[0], gradient)
-    if slope is not None:
+        into = out if out is not None and out.dtype == compute else None
+        losses, slope = _rows(
+            logits.astype(compute, copy=False), targets, factors, where, axes[0], options, gradient, into
+        )
+    if slope is not None and slope is not out:
         slope = rounded(slope, result)
-    if reduction == "none":
+        if out is not None:
+            out[...] = slope
+            slope = out
+    if options.reduction == "none":
         return rounded(losses, result)[()], slope
     return rounded(losses.sum(), result), slope
 
 
-def _rows(logits: Array, targets: Array, weights: Array, axis: int, gradient: bool) -> tuple[Array, Array | None]:
+def check_options(options: Options) -> None:
+    """ValueError for what no array is needed to refuse."""
+    if options.reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {options.reduction!r}")
+    if not 0 <= options.label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be in [0, 1], got {options.label_smoothing}")
+    for name in ("gamma", "z_loss"):
+        value = getattr(options, name)
+        if not 0 <= value < np.inf:
+            raise ValueError(f"{name} must be finite and >= 0, got {value}")
+    if options.softcap is not None and not 0 < options.softcap < np.inf:
+        raise ValueError(f"softcap must be finite and > 0, got {options.softcap}")
+
+
+def _divisor(weights: Array, targets: Array, reduction: str, axis: int) -> Any:
+    """What "mean" divides by: the sum of the rows' weights; 1 where there is none, all losses being 0 then."""
+    if reduction != "mean":
+        return 1
+    rows = targets.size if targets.dtype.kind == "i" else targets.size // max(targets.shape[axis], 1)
+    return (weights.sum() if weights.ndim else weights * rows) or 1
+
+
+def _rows(
+    logits: Array,
+    targets: Array,
+    weights: Array,
+    where: Array | None,
+    axis: int,
+    options: Options,
+    gradient: bool,
+    out: Array | None,
+) -> tuple[Array, Array | None]:
     """Weighted loss of each row, and its gradient where asked for."""
+    by_index = targets.dtype.kind == "i"
+    numbers = {name: getattr(options, name) for name in ("label_smoothing", "gamma", "z_loss", "softcap")}
     if logits.dtype not in (np.float32, np.float64):
-        weights = np.broadcast_to(weights, targets.shape)
-        ignored = weights[..., np.newaxis] == 0  # whatever they hold
-        logits = np.where(ignored, 0, np.moveaxis(logits, axis, -1))
-        losses = reference.cross_entropy(logits, targets) * weights
-        if not gradient:
-            return losses, None
-        slope = reference.cross_entropy_gradient(logits, targets) * weights[..., np.newaxis]
-        return losses, np.moveaxis(slope, -1, axis)
-    targets = targets.astype(np.int64, copy=False)
+        return _by_reference(logits, targets, weights, where, axis, numbers, gradient)
+    mask = np.broadcast_to(np.True_ if where is None else where, logits.shape)
+    operands = (logits, targets, weights, np.array([value or 0.0 for value in numbers.values()]), mask)
+    axes: list[tuple[int, ...]] = [(axis,), () if by_index else (axis,), (), (-1,), (axis,), ()]
     if not gradient:
-        return np.asarray(_native.cross_entropy(logits, targets, weights, axis=axis)), None
-    losses, slope = _native.cross_entropy_gradient(logits, targets, weights, axes=[(axis,), (), (), (), (axis,)])
+        kernel = _native.cross_entropy if by_index else _native.soft_cross_entropy
+        return np.asarray(kernel(*operands, axes=axes)), None
+    kernel = _native.cross_entropy_gradient if by_index else _native.soft_cross_entropy_gradient
+    losses, slope = kernel(*operands, axes=[*axes, (axis,)], out=(None, out))
     return np.asarray(losses), slope
 
 
-def _check_targets(targets: Array, shape: tuple[int, ...], axis: int, ignore_index: int | None) -> None:
-    if targets.dtype.kind not in "iu":
-        raise TypeError(f"targets must be integers (class indices), got dtype {targets.dtype}")
+def _by_reference(
+    logits: Array,
+    targets: Array,
+    weights: Array,
+    where: Array | None,
+    axis: int,
+    numbers: dict[str, Any],
+    gradient: bool,
+) -> tuple[Array, Array | None]:
+    logits = np.moveaxis(logits, axis, -1)
+    if targets.dtype.kind != "i":
+        targets = np.moveaxis(targets, axis, -1)
+    ignored = np.broadcast_to(weights, logits.shape[:-1])[..., np.newaxis] == 0  # whatever they hold
+    logits = np.where(ignored, 0, logits)
+    if where is not None:
+        numbers = numbers | {"where": np.moveaxis(where, axis, -1)}
+    losses = reference.cross_entropy(logits, targets, **numbers) * weights
+    if not gradient:
+        return losses, None
+    slope = reference.cross_entropy_gradient(logits, targets, **numbers) * weights[..., np.newaxis]
+    return losses, np.moveaxis(slope, -1, axis)
+
+
+def targets_and_weights(
+    targets: ArrayLike, shape: tuple[int, ...], axis: int, compute: np.dtype[Any], options: Options
+) -> tuple[Array, Array]:
+    """(targets as int64, or probabilities in the dtype to compute in; each row's weight, float64)."""
+    targets = np.asarray(targets)
     rows = shape[: len(shape) + axis] + shape[len(shape) + axis + 1 :]
-    if targets.shape != rows:
-        raise ValueError(f"targets must have the logits' shape without axis {axis}, {rows}, got {targets.shape}")
-    classes = shape[axis]
+    if targets.dtype.kind in "iu":
+        if targets.shape != rows:
+            raise ValueError(f"targets must have the logits' shape without axis {axis}, {rows}, got {targets.shape}")
+        _check_indices(targets, shape[axis], options.ignore_index)
+        weights = _row_weights(targets, shape[axis], rows, axis, options)
+        inside = np.where(weights == 0, 0, targets) if options.ignore_index is not None else targets
+        return inside.astype(np.int64, copy=False), weights
+    if targets.dtype.kind != "f" and targets.dtype.name != "bfloat16":
+        raise TypeError(
+            f"targets must be integers (class indices) or floats (probabilities), got dtype {targets.dtype}"
+        )
+    if targets.shape != shape:
+        raise ValueError(f"targets must have the logits' shape {shape} as probabilities, got {targets.shape}")
+    if options.ignore_index is not None:
+        raise TypeError("ignore_index needs integer targets, got probabilities: give the rows a sample_weight of 0")
+    tolerance = 1e-2 if targets.dtype.itemsize == 2 else 1e-3
+    probs: Array = rounded(targets, compute)
+    weights = _row_weights(probs, shape[axis], rows, axis, options)
+    _check_probabilities(probs, weights, axis, tolerance)
+    return probs, weights
+
+
+def _check_indices(targets: Array, classes: int, ignore_index: int | None) -> None:
     if targets.size == 0 or (targets.min() >= 0 and targets.max() < classes):
         return
     wrong = (targets < 0) | (targets >= classes)
@@ -155,30 +353,45 @@ def _check_targets(targets: Array, shape: tuple[int, ...], axis: int, ignore_ind
         raise ValueError(f"targets must be in [0, {classes}), got {targets[at]} at index {at}")
 
 
-def _row_weights(
-    targets: Array,
-    classes: int,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-) -> Array:
+def _check_probabilities(targets: Array, weights: Array, axis: int, tolerance: float) -> None:
+    """In every row that counts."""
+    if targets.dtype in (np.float32, np.float64):
+        sums = np.asarray(_native.probability_mass(targets, axes=[(axis,), ()]))
+    else:
+        sums = np.where(targets >= 0, targets, np.nan).sum(axis=axis).astype(np.float64)
+    wrong = ~(np.abs(sums - 1) <= tolerance) & (weights != 0)
+    if wrong.any():
+        at = tuple(map(int, np.argwhere(wrong)[0]))
+        row = np.moveaxis(targets, axis, -1)[at]
+        if not (row >= 0).all():
+            raise ValueError(f"targets must be probabilities, >= 0, got {row[~(row >= 0)][0]} in row {at}")
+        raise ValueError(f"targets must sum to 1 over the classes, got {sums[at]:.6g} in row {at}")
+
+
+def _row_weights(targets: Array, classes: int, rows: tuple[int, ...], axis: int, options: Options) -> Array:
     """What each row's loss is multiplied by, float64: a 0-d 1 where nothing was asked for."""
     weights = np.ones(())
-    if sample_weight is not None:
-        weights = _as_weights(sample_weight, "sample_weight")
-        if weights.shape != targets.shape:
-            raise ValueError(f"sample_weight must have the targets' shape {targets.shape}, got {weights.shape}")
-    if class_weight is not None:
-        by_class = _as_weights(class_weight, "class_weight")
+    if options.sample_weight is not None:
+        weights = as_weights(options.sample_weight, "sample_weight")
+        if weights.shape != rows:
+            raise ValueError(f"sample_weight must have one number a row, shape {rows}, got {weights.shape}")
+    if options.class_weight is not None:
+        by_class = as_weights(options.class_weight, "class_weight")
         if by_class.shape != (classes,):
             raise ValueError(f"class_weight must have shape ({classes},), got {by_class.shape}")
-        weights = weights * by_class[np.where((targets >= 0) & (targets < classes), targets, 0)]
+        if targets.dtype.kind in "iu":
+            of_target = by_class[np.where((targets >= 0) & (targets < classes), targets, 0)]
+        else:
+            of_target = np.einsum("...k,k->...", np.moveaxis(targets, axis, -1), by_class)
+        weights = np.where(weights == 0, 0.0, weights * of_target)
     if not (weights >= 0).all() or np.isinf(weights).any():
         raise ValueError("sample_weight and class_weight must be finite and >= 0, got a negative, infinite or NaN one")
-    return weights if ignore_index is None else np.where(targets == ignore_index, 0.0, weights)
+    if options.ignore_index is None:
+        return weights
+    return np.where(targets == options.ignore_index, 0.0, weights)
 
 
-def _as_weights(weights: ArrayLike, name: str) -> Array:
+def as_weights(weights: ArrayLike, name: str) -> Array:
     weights = np.asarray(weights)
     if weights.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {weights.dtype}")

@@ -253,28 +253,85 @@ def _bisect(enough: Callable[[NDArray[Any]], NDArray[Any]], low: NDArray[Any], h
     return high
 
 
-def cross_entropy(logits: ArrayLike, targets: ArrayLike) -> NDArray[Any]:
-    """-log_softmax(logits) at the target of each row: logits (..., K), integer targets (...).
+def cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    label_smoothing: float = 0.0,
+    gamma: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    where: ArrayLike | None = None,
+) -> NDArray[Any]:
+    """The loss of each row: logits (..., K); integer targets (...), or probabilities (..., K).
+
+    ``-sum(y (1 - p)^gamma log(p)) + z_loss logsumexp^2`` of the capped logits. The smoothing goes to the classes that
+    are left: neither masked nor -inf.
 
     >>> print("{:.12g}".format(*cross_entropy([[20.0, 0.0]], [0])))
     2.06115362031e-09
     """
-    index = np.asarray(targets, np.intp)[..., np.newaxis]
-    return np.asarray(-np.take_along_axis(log_softmax(logits), index, axis=-1)[..., 0])
+    y, cost, _, rest, total = _classes(logits, targets, label_smoothing, softcap, where)
+    with np.errstate(all="ignore"):
+        terms = np.where((y == 0) | (cost == 0), 0 * y, y * rest**gamma * cost)
+        return np.asarray(terms.sum(axis=-1) + (z_loss * total**2 if z_loss else 0))
 
 
-def cross_entropy_gradient(logits: ArrayLike, targets: ArrayLike) -> NDArray[Any]:
-    """softmax(logits) - onehot(targets), the derivative of each row's loss: logits (..., K), integer targets (...).
+def cross_entropy_gradient(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    label_smoothing: float = 0.0,
+    gamma: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    where: ArrayLike | None = None,
+) -> NDArray[Any]:
+    """The derivative of each row's loss by its logits; softmax(logits) - onehot(targets) where nothing is asked for.
 
     >>> print("{:.12g} {:.12g}".format(*cross_entropy_gradient([20.0, 0.0], 0)))
     -2.06115361819e-09 2.06115361819e-09
     """
-    probs = softmax(logits)
-    index = np.asarray(targets, np.intp)[..., np.newaxis]
-    hit = np.zeros(probs.shape, bool)
-    np.put_along_axis(hit, index, True, axis=-1)
-    others = np.where(hit, 0, probs).sum(axis=-1, keepdims=True)
-    return np.asarray(np.where(hit, -others, probs))
+    y, cost, probs, rest, total = _classes(logits, targets, label_smoothing, softcap, where)
+    with np.errstate(all="ignore"):
+        slope = rest**gamma + gamma * probs * rest ** (gamma - 1) * cost if gamma else np.ones_like(cost)
+        slope = np.where(probs == 0, 1, np.where((rest == 0) & (gamma > 0), 0, slope))
+        by_class = np.where(y == 0, 0 * y, y * slope)
+        others = _sum_of_others(by_class) + (2 * z_loss * total[..., np.newaxis] if z_loss else 0)
+        result = np.where(probs == 0, -by_class, others * probs - by_class * rest)
+        if softcap is not None:
+            outside = False if where is None else ~np.asarray(where)
+            result = np.where(outside, result, result / np.cosh(_wide(logits) / softcap) ** 2)
+        return np.asarray(np.where(np.isnan(probs), np.nan, result))
+
+
+def _classes(
+    logits: ArrayLike, targets: ArrayLike, label_smoothing: float, softcap: float | None, where: ArrayLike | None
+) -> tuple[NDArray[Any], ...]:
+    """Of each class: its part of the target, -log p, p and 1 - p; and the logsumexp of each row."""
+    z = _wide(logits)
+    if softcap is not None:
+        z = softcap * np.tanh(z / softcap)
+    if where is not None:
+        z = np.where(where, z, -np.inf)
+    given = np.asarray(targets)
+    if given.dtype.kind in "iu":
+        given = given[..., np.newaxis] == np.arange(z.shape[-1])
+    y = given.astype(z.dtype) * (1 - label_smoothing)
+    left = z > -np.inf
+    y = y + np.where(left, label_smoothing / np.maximum(left.sum(axis=-1, keepdims=True), 1), 0)
+    probs = softmax(z)
+    top = probs >= 0.5
+    rest = np.where(top, _sum_of_others(probs), 1 - probs)
+    return y, -log_softmax(z), probs, rest, logsumexp(z, axis=-1)
+
+
+def _sum_of_others(x: NDArray[Any]) -> NDArray[Any]:
+    """For each class the sum over all others, without the class itself ever being in it."""
+    none = np.zeros_like(x[..., :1])
+    before = np.concatenate([none, x[..., :-1]], axis=-1).cumsum(axis=-1)
+    after = np.flip(np.concatenate([none, np.flip(x, -1)[..., :-1]], axis=-1).cumsum(axis=-1), -1)
+    return np.asarray(before + after)
 
 
 def softmax_vjp(y: ArrayLike, dy: ArrayLike, power: ArrayLike = 1.0, temperature: ArrayLike = 1.0) -> NDArray[Any]:
