@@ -20,6 +20,7 @@ KERNEL_TESTS = (
     "determinism",
     "functions",
     "gradients",
+    "loss_options",
     "losses",
     "partition",
     "sigmoid",

@@ -24,6 +24,7 @@ LAYERS = [
     "explanation ensemble",
     "calibration metrics decisions",
     "_probabilities _text",
+    "linear",
     "attention sampling losses",
     "gradients",
     "partition sparse",

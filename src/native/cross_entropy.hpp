@@ -130,9 +130,11 @@ Gaps gaps_of_block(const T* x, const T* q, ptrdiff_t n, T maximum) {
         const DD all = across<S>(sum);
         return all.high + all.low;
     };
-    const Pair<V> lefts = {left, zero};
-    Gaps gaps = {total(lefts), total(gap), total(mass), total(expected)};
-    return gaps;
+    const auto distance = [&](const Pair<V>& sum) {  // one that is infinite leaves inf - inf
+        const double all = total(sum);
+        return std::isnan(all) ? INFINITY : all;
+    };
+    return {total({left, zero}), distance(gap), total(mass), distance(expected)};
 }
 template <class S, class T>
 Gaps gaps_of(const Row<T>& x, const Row<T>* q, T maximum, int threads) {
@@ -164,7 +166,7 @@ struct Slope {
     // Of one class of probability p, 1 - p = others.
     double of(double part, double p, double others) const {
         const double b = smooth + hit * part;
-        return p == 0 ? -hit * part : (hit * (mass - part) + smooth * (left - 1) + more) * p - b * others;
+        return p == 0 ? -b : (hit * (mass - part) + smooth * (left - 1) + more) * p - b * others;
     }
     double of_maximum(double part) const {
         const DD total = add(rest, 1.0);
@@ -173,7 +175,7 @@ struct Slope {
     // Numbers far below 1 would lose digits below the normal range of T on their way: they are worked with 2^octaves times
     // larger.
     int octaves() const {
-        const double largest = std::max(std::fabs(all()), hit);
+        const double largest = std::max(std::fabs(all()), std::fabs(hit));
         return largest > 0 && largest < 0x1p-12 ? std::ilogb(largest) : 0;
     }
     Slope times_power(int octaves) const {

@@ -10,6 +10,7 @@ from .elementwise import log_sigmoid, sigmoid
 from .explanation import explain
 from .functions import hardmax, log_softmax, logsumexp, softmax, softmin
 from .gradients import jacobian, value_and_grad, vjp
+from .linear import linear_cross_entropy
 from .losses import cross_entropy, focal_loss
 from .partition import Partition
 from .sparse import entmax, sparsemax
@@ -27,6 +28,7 @@ __all__ = [
     "focal_loss",
     "hardmax",
     "jacobian",
+    "linear_cross_entropy",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",

@@ -51,12 +51,12 @@ _VALUE_AND_GRAD: dict[Function, ValueAndGrad] = {}
 
 
 def vjp(function: Function, x: ArrayLike, *args: Any, **options: Any) -> tuple[Any, Pullback]:
-    """The result of a function of the softmax family, and the function that takes gradients back through it.
+    """The result of a function of this package, and the function that takes gradients back through it.
 
     Parameters
     ----------
     function : callable
-        softmax, log_softmax, logsumexp, softmin, sigmoid, log_sigmoid, sparsemax or entmax.
+        softmax, log_softmax, logsumexp, softmin, sigmoid, log_sigmoid, sparsemax, entmax, or a loss.
     x : array_like of real numbers
         Scores.
     *args, **options
@@ -120,7 +120,8 @@ def jacobian(function: Function) -> Callable[..., Any]:
         Takes what `function` takes and returns the derivatives: first the axes of x that `function` leaves alone (its
         batch), then the slice's entries of the result (i), then those of x (j). So J[..., i, j] = dy_i/dx_j, n by n
         numbers a slice, for softmax and all that give a slice; J[..., j] for logsumexp, whose result is one number a
-        slice; and x's shape for the elementwise sigmoid and log_sigmoid. Several axes count as one, in C order.
+        slice, and for a loss with reduction "none"; and x's shape for the elementwise sigmoid and log_sigmoid, and for
+        a loss reduced to one number. Several axes count as one, in C order.
 
     Raises
     ------
@@ -161,6 +162,16 @@ def _rule_of(function: Function) -> Rule:
         raise TypeError(f"function must have a gradient ({known}), got {name}") from None
 
 
+def rule_of(function: Function) -> Callable[[Rule], Rule]:
+    """Decorates the rule of `function` for `vjp` and `jacobian`."""
+
+    def enter(rule: Rule) -> Rule:
+        _RULES[function] = rule
+        return rule
+
+    return enter
+
+
 def value_and_grad_of(function: Function) -> Callable[[ValueAndGrad], ValueAndGrad]:
     """Decorates the rule that computes (value, gradient) of `function` in one pass."""
 
@@ -177,13 +188,14 @@ def value_and_grad(function: Function) -> ValueAndGrad:
     Parameters
     ----------
     function : callable
-        A loss of this package: `cross_entropy`.
+        A loss of this package.
 
     Returns
     -------
     callable
-        Takes what `function` takes. The gradient has the logits' shape and dtype; for reduction "none" it is that of
-        the sum. Where the target is the largest logit, its entry p - 1 keeps full relative precision.
+        Takes what `function` takes, and ``out=`` for the gradient (the logits themselves, if they may be overwritten).
+        The gradient has the logits' shape and dtype; for reduction "none" it is that of the sum. Where the target is
+        the largest logit, its entry p - 1 keeps full relative precision.
 
     Raises
     ------
@@ -250,7 +262,7 @@ def _slices(
         return specification(y, dy, *(s[..., np.newaxis] for s in scalars))
 
     def pullback(dy: ArrayLike) -> Array:
-        dy = _as_gradient(dy, y.shape, y.dtype)
+        dy = as_gradient(dy, y.shape, y.dtype)
         if native and len(axes) == 1:
             dx = kernel(y, dy, *scalars, axis=axes[0])
         else:
@@ -305,7 +317,7 @@ def _logsumexp(
 
     def pullback(dy: ArrayLike) -> Array:
         dx = slope()
-        dy = _as_gradient(dy, y.shape, dx.dtype)
+        dy = as_gradient(dy, y.shape, dx.dtype)
         if not keepdims:
             dy = np.expand_dims(dy, axes)
         with np.errstate(all="ignore"):
@@ -341,7 +353,7 @@ def _of_entries(function: Function, kernel: np.ufunc, specification: Callable[..
             wide = np.where(where, wide, compute.type(-np.inf))
 
         def pullback(dy: ArrayLike) -> Any:
-            dy = _as_gradient(dy, wide.shape, compute)
+            dy = as_gradient(dy, wide.shape, compute)
             native = compute in (np.float32, np.float64)
             return _rounded((kernel if native else specification)(wide, dy), x)[()]
 
@@ -350,7 +362,7 @@ def _of_entries(function: Function, kernel: np.ufunc, specification: Callable[..
     return rule
 
 
-def _as_gradient(dy: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def as_gradient(dy: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """dy, which must have the result's shape, in the dtype to compute in."""
     dy = np.asarray(dy)
     compute_dtype(dy.dtype, "dy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from . import _native, reference
 from ._arrays import Array, as_array, check_out, negative_axes, result_dtype, rounded
-from .gradients import value_and_grad_of
+from .gradients import Derivative, as_gradient, rule_of, value_and_grad_of
 
 __all__ = ["cross_entropy", "focal_loss"]
 
@@ -28,6 +29,14 @@ class Options(NamedTuple):
     softcap: float | None = None
     where: ArrayLike | None = None
     reduction: str = "mean"
+
+
+def as_options(options: dict[str, Any]) -> Options:
+    """TypeError for a name that is no option."""
+    for name in options:
+        if name not in Options._fields:
+            raise TypeError(f"options must be of {', '.join(Options._fields)}, got {name!r}")
+    return Options(**options)
 
 
 def cross_entropy(
@@ -95,9 +104,10 @@ def cross_entropy(
 
     Notes
     -----
-    One native pass with no array of the logits' size beside the gradient. Sources: label smoothing, Szegedy et al.,
-    CVPR 2016, doi:10.1109/CVPR.2016.308; focal loss, Lin et al., ICCV 2017, doi:10.1109/ICCV.2017.324; z-loss, Chowdhery et
-    al., "PaLM", JMLR 24 (2023).
+    One native pass; for float32 and float64 with no array of the logits' size beside the gradient.
+
+    Sources: label smoothing, Szegedy et al., CVPR 2016, doi:10.1109/CVPR.2016.308; focal loss, Lin et al., ICCV 2017, doi:10.1109/ICCV.2017.324; z-loss,
+    Chowdhery et al., "PaLM", JMLR 24 (2023).
 
     Examples
     --------
@@ -119,7 +129,12 @@ def _cross_entropy_value_and_grad(
     logits: ArrayLike, targets: ArrayLike, axis: int = -1, *, out: Array | None = None, **options: Any
 ) -> tuple[Any, Array]:
     """(loss, gradient by the logits) of `cross_entropy` in one pass; "none" has the gradient of the sum."""
-    return loss_and_gradient("cross_entropy", logits, targets, axis, Options(**options), gradient=True, out=out)
+    return loss_and_gradient("cross_entropy", logits, targets, axis, as_options(options), gradient=True, out=out)
+
+
+@rule_of(cross_entropy)
+def _cross_entropy_rule(logits: ArrayLike, targets: ArrayLike, axis: int = -1, **options: Any) -> Derivative:
+    return _derivative("cross_entropy", logits, targets, axis, as_options(options))
 
 
 def focal_loss(
@@ -178,6 +193,14 @@ def focal_loss(
     )[0]
 
 
+@rule_of(focal_loss)
+def _focal_loss_rule(
+    logits: ArrayLike, targets: ArrayLike, axis: int = -1, *, alpha: ArrayLike | None = None, **options: Any
+) -> Derivative:
+    weighted = _with_alpha(as_options({"gamma": 2.0} | options), alpha, logits, axis)
+    return _derivative("focal_loss", logits, targets, axis, weighted)
+
+
 @value_and_grad_of(focal_loss)
 def _focal_loss_value_and_grad(
     logits: ArrayLike,
@@ -189,19 +212,36 @@ def _focal_loss_value_and_grad(
     **options: Any,
 ) -> tuple[Any, Array]:
     """(loss, gradient by the logits) of `focal_loss` in one pass; "none" has the gradient of the sum."""
-    weighted = _with_alpha(Options(**{"gamma": 2.0} | options), alpha, logits, axis)
+    weighted = _with_alpha(as_options({"gamma": 2.0} | options), alpha, logits, axis)
     return loss_and_gradient("focal_loss", logits, targets, axis, weighted, gradient=True, out=out)
 
 
 def _with_alpha(options: Options, alpha: ArrayLike | None, logits: ArrayLike, axis: int) -> Options:
+    """alpha as part of the class weights."""
     if alpha is None:
         return options
+    classes = np.shape(logits)[one_axis("focal_loss", axis, np.ndim(logits))]
     weight = as_weights(alpha, "alpha")
-    if weight.ndim == 0:
-        weight = np.full(np.shape(logits)[axis], weight)
-    if options.class_weight is not None:
-        weight = weight * as_weights(options.class_weight, "class_weight")
-    return options._replace(class_weight=weight)
+    if weight.shape not in ((), (classes,)):
+        raise ValueError(f"alpha must be a number or have shape ({classes},), got shape {weight.shape}")
+    by_class = np.ones(classes) if options.class_weight is None else as_class_weight(options.class_weight, classes)
+    return options._replace(class_weight=np.broadcast_to(weight * by_class, (classes,)))
+
+
+def _derivative(name: str, logits: ArrayLike, targets: ArrayLike, axis: int, options: Options) -> Derivative:
+    """The pullback is the pass with the gradient, under the rows' weights times dy."""
+    value = loss_and_gradient(name, logits, targets, axis, options, gradient=False)[0]
+
+    def pullback(dy: ArrayLike) -> Array:
+        dy = as_gradient(dy, np.shape(value), np.dtype(np.float64))
+        slope: Array = loss_and_gradient(name, logits, targets, axis, options, gradient=True, dy=dy)[1]
+        return slope
+
+    def jacobian() -> Array:
+        slope: Array = loss_and_gradient(name, logits, targets, axis, options, gradient=True)[1]
+        return np.moveaxis(slope, axis, -1) if options.reduction == "none" else slope
+
+    return Derivative(value, pullback, jacobian)
 
 
 def loss_and_gradient(
@@ -213,25 +253,24 @@ def loss_and_gradient(
     *,
     gradient: bool,
     out: Array | None = None,
+    dy: Array | float = 1.0,
 ) -> tuple[Any, Any]:
-    """The reduced loss, and its gradient where asked for."""
+    """The reduced loss, and its gradient (times dy) where asked for."""
     check_options(options)
     logits, where = as_array(logits, options.where, "logits")
     compute, result = result_dtype(logits, None, "logits")
-    axes = negative_axes(axis, logits.ndim)
-    if len(axes) != 1:
-        raise TypeError(f"axis must be one int for {name}, got {axis!r}")
+    axis = one_axis(name, axis, logits.ndim)
     if out is not None:
         check_out(out, logits.shape)
-    targets, weights = targets_and_weights(targets, logits.shape, axes[0], compute, options)
-    factors = weights / _divisor(weights, targets, options.reduction, axes[0])
+    targets, weights = targets_and_weights(targets, logits.shape, axis, compute, options)
+    factors = weights / divisor(weights, targets, options.reduction, axis) * dy
     if logits.size == 0:
-        rows = targets.shape if targets.dtype.kind == "i" else np.delete(targets.shape, axes[0])
+        rows = targets.shape if targets.dtype.kind == "i" else np.delete(targets.shape, axis)
         losses, slope = np.zeros(tuple(rows)), np.zeros(logits.shape, result) if gradient else None
     else:
         into = out if out is not None and out.dtype == compute else None
-        losses, slope = _rows(
-            logits.astype(compute, copy=False), targets, factors, where, axes[0], options, gradient, into
+        losses, slope = rows_losses(
+            logits.astype(compute, copy=False), targets, factors, where, axis, options, gradient, into
         )
     if slope is not None and slope is not out:
         slope = rounded(slope, result)
@@ -243,10 +282,24 @@ def loss_and_gradient(
     return rounded(losses.sum(), result), slope
 
 
+def one_axis(name: str, axis: int, ndim: int) -> int:
+    """The axis of the classes, counted from the end."""
+    axes = negative_axes(axis, ndim)
+    if len(axes) != 1:
+        raise TypeError(f"axis must be one int for {name}, got {axis!r}")
+    return axes[0]
+
+
 def check_options(options: Options) -> None:
     """ValueError for what no array is needed to refuse."""
     if options.reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {options.reduction!r}")
+    for name in ("label_smoothing", "gamma", "z_loss", "softcap"):
+        value = getattr(options, name)
+        if not isinstance(value, Real) and not (name == "softcap" and value is None):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+    if options.ignore_index is not None and not isinstance(options.ignore_index, Integral):
+        raise TypeError(f"ignore_index must be an int, got {options.ignore_index!r}")
     if not 0 <= options.label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be in [0, 1], got {options.label_smoothing}")
     for name in ("gamma", "z_loss"):
@@ -257,7 +310,7 @@ def check_options(options: Options) -> None:
         raise ValueError(f"softcap must be finite and > 0, got {options.softcap}")
 
 
-def _divisor(weights: Array, targets: Array, reduction: str, axis: int) -> Any:
+def divisor(weights: Array, targets: Array, reduction: str, axis: int) -> Any:
     """What "mean" divides by: the sum of the rows' weights; 1 where there is none, all losses being 0 then."""
     if reduction != "mean":
         return 1
@@ -265,7 +318,7 @@ def _divisor(weights: Array, targets: Array, reduction: str, axis: int) -> Any:
     return (weights.sum() if weights.ndim else weights * rows) or 1
 
 
-def _rows(
+def rows_losses(
     logits: Array,
     targets: Array,
     weights: Array,
@@ -273,7 +326,7 @@ def _rows(
     axis: int,
     options: Options,
     gradient: bool,
-    out: Array | None,
+    out: Array | None = None,
 ) -> tuple[Array, Array | None]:
     """Weighted loss of each row, and its gradient where asked for."""
     by_index = targets.dtype.kind == "i"
@@ -376,23 +429,29 @@ def _row_weights(targets: Array, classes: int, rows: tuple[int, ...], axis: int,
         if weights.shape != rows:
             raise ValueError(f"sample_weight must have one number a row, shape {rows}, got {weights.shape}")
     if options.class_weight is not None:
-        by_class = as_weights(options.class_weight, "class_weight")
-        if by_class.shape != (classes,):
-            raise ValueError(f"class_weight must have shape ({classes},), got {by_class.shape}")
+        by_class = as_class_weight(options.class_weight, classes)
         if targets.dtype.kind in "iu":
             of_target = by_class[np.where((targets >= 0) & (targets < classes), targets, 0)]
         else:
             of_target = np.einsum("...k,k->...", np.moveaxis(targets, axis, -1), by_class)
         weights = np.where(weights == 0, 0.0, weights * of_target)
-    if not (weights >= 0).all() or np.isinf(weights).any():
-        raise ValueError("sample_weight and class_weight must be finite and >= 0, got a negative, infinite or NaN one")
     if options.ignore_index is None:
         return weights
     return np.where(targets == options.ignore_index, 0.0, weights)
+
+
+def as_class_weight(weights: ArrayLike, classes: int) -> Array:
+    by_class = as_weights(weights, "class_weight")
+    if by_class.shape != (classes,):
+        raise ValueError(f"class_weight must have shape ({classes},), got {by_class.shape}")
+    return by_class
 
 
 def as_weights(weights: ArrayLike, name: str) -> Array:
     weights = np.asarray(weights)
     if weights.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {weights.dtype}")
+    wrong = ~((weights >= 0) & (weights < np.inf))
+    if wrong.any():
+        raise ValueError(f"{name} must be finite and >= 0, got {weights[wrong][0]}")
     return weights.astype(np.float64)
