@@ -8,10 +8,10 @@ The samples of cross_entropy and nll_loss run as cross-entropy with and without 
 gradient; the log-probabilities of nll_loss are taken as logits by both sides, through log_softmax in PyTorch. Where the
 two differ by design, it is not PyTorch that is expected but what our documentation says, in PyTorch's float64:
 
-- probabilities must sum to 1 and weights must not be negative here, as some of the samples' do: the former are normalised
-  and the latter lose their sign for both sides;
-- weights multiply a whole row here, by the mean weight of its target, smoothed or not; in PyTorch they weigh the classes
-  of a smoothed target and of probabilities one by one;
+- probabilities must sum to 1 here and weights must not be negative: those of the samples, which break both rules, are
+  normalised and lose their sign, for both sides;
+- weights multiply a whole row here, by the mean weight of its target, smoothed or not; in PyTorch they weigh the
+  classes of a smoothed target and of probabilities one by one;
 - the mean divides by the sum of the rows' weights here; in PyTorch by the number of rows for probabilities.
 """
 
