@@ -4,7 +4,7 @@ From the installed onnx (1.22: later wheels lack them), every folder of `onnx/ba
 of these operators, with inputs and expected outputs. The folders named _expanded hold the same data again, with a model
 that spells the operator out in several nodes.
 
-Both losses have their classes along axis 1, (N, C, d1, ...); their mean divides by the sum of the weights, as ours does.
+Both losses have their classes along axis 1, (N, C, d1, ...); their mean divides by the summed weights, as ours does.
 NegativeLogLikelihoodLoss takes log-probabilities, but its data are numbers in (0, 1), whose exponentials sum to more
 than 1. Cross-entropy of x is logsumexp(x) - x[target]: what is compared is ours less logsumexp(x), under the same
 weights and reduction.
