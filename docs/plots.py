@@ -3,6 +3,8 @@
 Colours of middling lightness on no background, so that a picture reads on a light page and on a dark one.
 """
 
+import io
+import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -34,7 +36,7 @@ RC = {
     ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), GREY
 )
 
-ODDS = np.linspace(-6, 6, 121)
+ODDS = np.linspace(-6, 6, 97)
 ODDS_LABEL = "log-odds of the target"
 
 
@@ -100,7 +102,7 @@ def plot_focal() -> Figure:
 
 def plot_z_loss() -> Figure:
     figure, axes = panels("what is added to all logits", "loss of (2, 0, −1)", "sum of the gradient")
-    shifts = np.linspace(-12, 12, 121)
+    shifts = np.linspace(-12, 12, 97)
     logits = np.array([2.0, 0.0, -1.0]) + shifts[:, np.newaxis]
     for z_loss in (0.0, 1e-3, 1e-2):
         losses, slopes = value_and_grad(cross_entropy)(
@@ -115,7 +117,7 @@ def plot_z_loss() -> Figure:
 
 def plot_softcap() -> Figure:
     figure, axes = panels("logit", "logit that is used", "factor of the gradient")
-    x = np.linspace(-100, 100, 201)
+    x = np.linspace(-100, 100, 101)
     axes[0].plot(x, x, "--", color=GREY, lw=1, label="no cap")
     for cap in (50.0, 30.0, 10.0):
         axes[0].plot(x, cap * np.tanh(x / cap), label=f"c = {cap:g}")
@@ -167,6 +169,15 @@ def plot_linear_cross_entropy() -> Figure:
     return figure
 
 
+def svg(figure: Figure) -> str:
+    """Without what no one sees: comments, and coordinates beyond a hundredth of a point."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.S)
+    text = re.sub(r'(?<= d=")[^"]+', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", " ".join(path[0].split())), text)
+    return re.sub(r"\n\s*", "\n", text)
+
+
 PLOTS = {name.removeprefix("plot_"): draw for name, draw in dict(globals()).items() if name.startswith("plot_")}
 
 
@@ -174,7 +185,7 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with mpl.rc_context(RC):
         for name, draw in PLOTS.items():
-            draw().savefig(IMAGES / f"{name}.svg", transparent=True, metadata={"Date": None, "Creator": None})
+            (IMAGES / f"{name}.svg").write_text(svg(draw()), encoding="utf-8")
 
 
 if __name__ == "__main__":
