@@ -40,8 +40,8 @@ demo: $(VENV)/.extra-cli ## train on handwritten digits, predict and explain; fi
 test: $(VENV)/.extra-test ## run the tests, the docstrings' examples and the documentation
 	$(PYTEST) -n $(JOBS) $(ARGS)
 
-# PyTorch's run too once it is installed, as `make bench` does.
-peers: $(VENV)/.extra-peers ## run the tests that SciPy, ONNX and PyTorch wrote for their functions against ours
+# PyTorch's and optax's run too once they are installed; `make bench` installs PyTorch.
+peers: $(VENV)/.extra-peers ## run SciPy's, ONNX's and PyTorch's own tests on ours, and compare with Keras, optax, scikit-learn
 	$(BIN)/python -m pytest -p suites.scipy_plugin suites --pyargs scipy.special.tests.test_logsumexp $(ARGS)
 
 lint: $(VENV)/.extra-all $(VENV)/.extra-lint ## check style and types, Python and C++

@@ -1,13 +1,24 @@
-"""PyTorch's own sample inputs for its softmax family, run through ours.
+"""PyTorch's own sample inputs for its softmax family and cross-entropy, run through ours.
 
 From an installed PyTorch, `torch.testing._internal.common_methods_invocations.op_db`: shapes, strides, axes, dtypes and
 masks. What is expected is what PyTorch makes of the same numbers in float64. A number without axes has an axis 0 there.
 What a mask leaves out is not defined there, and is 0 or -inf here.
+
+The samples of cross_entropy and nll_loss run as cross-entropy with and without label smoothing, the loss and its
+gradient; the log-probabilities of nll_loss are taken as logits by both sides, through log_softmax in PyTorch. Where the
+two differ by design, it is not PyTorch that is expected but what our documentation says, in PyTorch's float64:
+
+- probabilities must sum to 1 here and weights must not be negative: those of the samples, which break both rules, are
+  normalised and lose their sign, for both sides;
+- weights multiply a whole row here, by the mean weight of its target, smoothed or not; in PyTorch they weigh the
+  classes of a smoothed target and of probabilities one by one;
+- the mean divides by the sum of the rows' weights here; in PyTorch by the number of rows for probabilities.
 """
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.testing._internal.common_methods_invocations import op_db
 
 import softmax as ours
@@ -70,3 +81,63 @@ def test_what_pytorch_makes_of_its_samples(op, dtype):
         info = np.finfo(result.dtype)
         rtol, atol = (1e-14, 1e-15) if result.dtype == np.float64 else (3 * info.eps, info.smallest_subnormal)
         np.testing.assert_allclose(result, expected, rtol, 9 * rtol if op.name.endswith("logsumexp") else atol)
+
+
+LOSSES = [op for op in op_db if op.name in ("nn.functional.cross_entropy", "nn.functional.nll_loss")]
+
+
+def as_documented(logits, targets, *, weight, label_smoothing, ignore_index=-100, reduction="mean"):
+    """Of each row: its target's weight times the cross-entropy of the smoothed target."""
+    axis = min(logits.ndim - 1, 1)
+    classes = logits.shape[axis]
+    if not targets.is_floating_point():
+        counts = targets != ignore_index
+        targets = (
+            F.one_hot(torch.where(counts, targets, 0), classes).movedim(-1, axis) * counts.unsqueeze(axis).double()
+        )
+    weights = torch.tensordot(targets.movedim(axis, -1), weight, 1)
+    smooth = targets * (1 - label_smoothing) + label_smoothing / classes
+    losses = -(smooth * F.log_softmax(logits, axis)).sum(axis) * weights
+    return losses if reduction == "none" else losses.sum() / (weights.sum() if reduction == "mean" else 1)
+
+
+def cross_entropy_samples(op, dtype):
+    """(logits, targets, options in PyTorch's words), the numbers as `dtype` holds them, in float64."""
+    for sample in op.sample_inputs("cpu", dtype):
+        logits, (targets,) = sample.input.double(), sample.args
+        if targets.is_floating_point():
+            targets = F.normalize(targets.double(), p=1, dim=1)
+        options = {name: v.double().abs() if isinstance(v, torch.Tensor) else v for name, v in sample.kwargs.items()}
+        yield logits, targets, options
+
+
+def test_both_losses_have_their_samples():
+    """PyTorch 2.13 has 21 of cross_entropy and 61 of nll_loss: with every reduction, weights, ignored targets."""
+    assert len(LOSSES) == 2
+    samples = [sample for op in LOSSES for sample in cross_entropy_samples(op, torch.float32)]
+    assert len(samples) >= 80
+    assert {name for *_, options in samples for name in options} == {"weight", "ignore_index", "reduction"}
+    assert {options.get("reduction", "mean") for *_, options in samples} == {"mean", "sum", "none"}
+    assert any(targets.is_floating_point() for _, targets, _ in samples)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("op", LOSSES, ids=lambda op: op.name)
+def test_cross_entropy_and_its_gradient(op, dtype, label_smoothing):
+    """Losses to 4 eps of the dtype, gradients to 4 eps of their largest entry."""
+    for logits, targets, options in cross_entropy_samples(op, dtype):
+        options["label_smoothing"] = label_smoothing
+        by_design = "weight" in options and (label_smoothing > 0 or targets.is_floating_point())
+        logits.requires_grad_()
+        expected = (as_documented if by_design else F.cross_entropy)(logits, targets, **options)
+        (gradient,) = map(to_numpy, torch.autograd.grad(expected.sum(), logits))
+        x = logits.detach().to(dtype).numpy()
+        options = {"class_weight" if name == "weight" else name: to_numpy(v) for name, v in options.items()}
+        axis = min(logits.ndim - 1, 1)
+        loss, slope = ours.value_and_grad(ours.cross_entropy)(x, to_numpy(targets), axis, **options)
+        assert loss.dtype == slope.dtype == x.dtype
+        assert loss.shape == expected.shape
+        rtol = 4 * np.finfo(x.dtype).eps
+        np.testing.assert_allclose(loss, to_numpy(expected), rtol)
+        np.testing.assert_allclose(slope, gradient, rtol, rtol * np.abs(gradient).max())
