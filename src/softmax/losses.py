@@ -106,8 +106,8 @@ def cross_entropy(
     -----
     One native pass; for float32 and float64 with no array of the logits' size beside the gradient.
 
-    Sources: label smoothing, Szegedy et al., CVPR 2016, doi:10.1109/CVPR.2016.308; focal loss, Lin et al., ICCV 2017, doi:10.1109/ICCV.2017.324; z-loss,
-    Chowdhery et al., "PaLM", JMLR 24 (2023).
+    Sources: label smoothing, Szegedy et al., CVPR 2016, doi:10.1109/CVPR.2016.308; focal loss, Lin et al., ICCV 2017,
+    doi:10.1109/ICCV.2017.324; z-loss, Chowdhery et al., "PaLM", JMLR 24 (2023).
 
     Examples
     --------
