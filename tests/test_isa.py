@@ -16,8 +16,10 @@ HERE = Path(__file__).parent
 KERNEL_TESTS = (
     "accuracy",
     "arrays",
+    "binary",
     "degenerate",
     "determinism",
+    "divergence",
     "functions",
     "gradients",
     "loss_options",

@@ -24,7 +24,7 @@ LAYERS = [
     "explanation ensemble",
     "calibration metrics decisions",
     "_probabilities _text",
-    "linear",
+    "linear binary divergence",
     "attention sampling losses",
     "gradients",
     "partition sparse",

@@ -428,11 +428,11 @@ def test_options_that_do_not_fit_are_refused(options, error, message):
             function(np.zeros((2, 3)), [0, 1], **options)
 
 
-@pytest.mark.parametrize(("weight", "value"), [([1, -1], -1), ([NAN, 1], NAN), ([1, INF], INF)])
+@pytest.mark.parametrize(("weight", "value"), [([1, -1], "-1"), ([NAN, 1], "nan"), ([1, INF], "inf")])
 def test_weights_are_finite_and_not_negative(weight, value):
     """Those of classes that no row has, too."""
     for name in ("sample_weight", "class_weight"):
-        with pytest.raises(ValueError, match=rf"^{name} must be finite and >= 0, got {float(value)}$|got {value}$"):
+        with pytest.raises(ValueError, match=rf"^{name} must be finite and >= 0, got {value} at index \(.,\)$"):
             cross_entropy(np.zeros((2, 2)), [0, 0], **{name: weight})
 
 

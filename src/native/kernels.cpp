@@ -1,6 +1,8 @@
 // Compiled once for each instruction set, with SOFTMAX_ISA set to its name: NumPy's inner loops around the row kernels.
 #include "kernels.hpp"
 
+#include "binary.hpp"
+#include "divergence.hpp"
 #include "entmax.hpp"
 #include "packed.hpp"
 #include "pipeline.hpp"
@@ -306,6 +308,53 @@ struct Loops {
         for_rows(o.rows(), o.n(),
                  [&](ptrdiff_t i, int threads) { mass.value(i) = mass_row<S>(row_of(q, nullptr, i, o.n()), threads); });
     }
+
+    // Operands: logits, targets, weights, mask, options; the sum of the losses or each of them, gradient.
+    template <bool Each, bool Gradient>
+    static void binary(const Operands& o) {
+        const auto x = o.batch<T>(0, 0), y = o.batch<T>(1, 1);
+        const auto weights = o.batch<double>(2, 2), numbers = o.batch<double>(4, 4), sums = o.batch<double>(5);
+        const auto mask = o.batch<char>(3, 3);
+        const auto losses = o.batch<T>(5, 5), slopes = o.batch<T>(Gradient ? 6 : 5, Each && Gradient ? 6 : 5);
+        if (o.rows() == 0) return;
+        const bool everywhere = mask.outer == 0 && mask.inner == 0 && *mask.data;
+        const BinaryOptions options = {*numbers.entry(0, 0), *numbers.entry(0, 1), *numbers.entry(0, 2)};
+        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
+            const BinaryRow<T> row = {row_of(x, nullptr, i, o.n()), row_of(y, nullptr, i, o.n()),
+                                      row_of(weights, nullptr, i, o.n()),
+                                      everywhere ? nullptr : mask.data + i * mask.outer, mask.inner};
+            const OutRow<T> loss = out_of(losses, i), slope = out_of(slopes, i);
+            const double sum = binary_row<S, Gradient>(row, options, Each ? &loss : nullptr, &slope, threads);
+            if constexpr (!Each) sums.value(i) = sum;
+        });
+    }
+    static void binary_cross_entropy(const Operands& o) { binary<false, false>(o); }
+    static void binary_cross_entropy_gradient(const Operands& o) { binary<false, true>(o); }
+    static void binary_cross_entropies(const Operands& o) { binary<true, false>(o); }
+    static void binary_cross_entropies_gradient(const Operands& o) { binary<true, true>(o); }
+
+    // Operands: two rows of logits, temperature, weight of the gradient; divergence, both gradients.
+    template <bool Gradient>
+    static void divergence(const Operands& o) {
+        const auto a = o.batch<T>(0, 0), b = o.batch<T>(1, 1);
+        const auto temperature = o.batch<double>(2), factor = o.batch<double>(3), losses = o.batch<double>(4);
+        const Storage storage = in_double(o);
+        const auto in = [&](const Batch<T>& x, ptrdiff_t i) {
+            return Row<double>{x.data + i * x.outer, x.inner, nullptr, 0, o.n(), storage};
+        };
+        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int threads) {
+            const DivergenceRow row = {in(a, i), in(b, i), temperature.value(i), factor.value(i)};
+            DivergenceSlopes slopes = {};
+            if constexpr (Gradient) {
+                const auto by_p = o.batch<T>(5, 2), by_q = o.batch<T>(6, 3);
+                slopes = {{by_p.data + i * by_p.outer, by_p.inner, storage},
+                          {by_q.data + i * by_q.outer, by_q.inner, storage}};
+            }
+            divergence_row(row, &losses.value(i), Gradient ? &slopes : nullptr, threads);
+        });
+    }
+    static void kl_divergence(const Operands& o) { divergence<false>(o); }
+    static void kl_divergence_gradient(const Operands& o) { divergence<true>(o); }
 };
 
 template <void (*Body)(const Operands&), int Count, Storage storage>

@@ -6,33 +6,39 @@
 
 #include <cstddef>
 
-#define SOFTMAX_KERNELS(KERNEL)                                                  \
-    KERNEL(softmax, "(n),()->(n)", "TdT")                                        \
-    KERNEL(softmax_where, "(n),(),(n)->(n)", "Td?T")                             \
-    KERNEL(log_softmax, "(n),()->(n)", "TdT")                                    \
-    KERNEL(log_softmax_where, "(n),(),(n)->(n)", "Td?T")                         \
-    KERNEL(logsumexp, "(n)->()", "TT")                                           \
-    KERNEL(logsumexp_where, "(n),(n)->()", "T?T")                                \
-    KERNEL(logsumexp_signed, "(n),(n),(n)->(),()", "Td?TT")                      \
-    KERNEL(partition, "(n)->(),(),()", "TTdd")                                   \
-    KERNEL(partition_where, "(n),(n)->(),(),()", "T?Tdd")                        \
-    KERNEL(partition_softmax, "(n),(),(),()->(n)", "TTddT")                      \
-    KERNEL(partition_log_softmax, "(n),(),(),()->(n)", "TTddT")                  \
-    KERNEL(partition_logsumexp, "(),(),()->()", "TddT")                          \
-    KERNEL(partition_merge, "(),(),(),(),(),()->(),(),()", "TddTddTdd")          \
-    KERNEL(sigmoid, "()->()", "TT")                                              \
-    KERNEL(log_sigmoid, "()->()", "TT")                                          \
-    KERNEL(softmax_vjp, "(n),(n),(),()->(n)", "TTddT")                           \
-    KERNEL(log_softmax_vjp, "(n),(n),()->(n)", "TTdT")                           \
-    KERNEL(sigmoid_vjp, "(),()->()", "TTT")                                      \
-    KERNEL(log_sigmoid_vjp, "(),()->()", "TTT")                                  \
-    KERNEL(cross_entropy, "(n),(),(),(o),(n)->()", "Tqdd?d")                     \
-    KERNEL(soft_cross_entropy, "(n),(n),(),(o),(n)->()", "TTdd?d")               \
-    KERNEL(probability_mass, "(n)->()", "Td")                                    \
-    KERNEL(entmax, "(n),()->(n)", "TdT")                                         \
-    KERNEL(entmax_where, "(n),(),(n)->(n)", "Td?T")                              \
-    KERNEL(soft_cross_entropy_gradient, "(n),(n),(),(o),(n)->(),(n)", "TTdd?dT") \
-    KERNEL(cross_entropy_gradient, "(n),(),(),(o),(n)->(),(n)", "Tqdd?dT")
+#define SOFTMAX_KERNELS(KERNEL)                                                        \
+    KERNEL(softmax, "(n),()->(n)", "TdT")                                              \
+    KERNEL(softmax_where, "(n),(),(n)->(n)", "Td?T")                                   \
+    KERNEL(log_softmax, "(n),()->(n)", "TdT")                                          \
+    KERNEL(log_softmax_where, "(n),(),(n)->(n)", "Td?T")                               \
+    KERNEL(logsumexp, "(n)->()", "TT")                                                 \
+    KERNEL(logsumexp_where, "(n),(n)->()", "T?T")                                      \
+    KERNEL(logsumexp_signed, "(n),(n),(n)->(),()", "Td?TT")                            \
+    KERNEL(partition, "(n)->(),(),()", "TTdd")                                         \
+    KERNEL(partition_where, "(n),(n)->(),(),()", "T?Tdd")                              \
+    KERNEL(partition_softmax, "(n),(),(),()->(n)", "TTddT")                            \
+    KERNEL(partition_log_softmax, "(n),(),(),()->(n)", "TTddT")                        \
+    KERNEL(partition_logsumexp, "(),(),()->()", "TddT")                                \
+    KERNEL(partition_merge, "(),(),(),(),(),()->(),(),()", "TddTddTdd")                \
+    KERNEL(sigmoid, "()->()", "TT")                                                    \
+    KERNEL(log_sigmoid, "()->()", "TT")                                                \
+    KERNEL(softmax_vjp, "(n),(n),(),()->(n)", "TTddT")                                 \
+    KERNEL(log_softmax_vjp, "(n),(n),()->(n)", "TTdT")                                 \
+    KERNEL(sigmoid_vjp, "(),()->()", "TTT")                                            \
+    KERNEL(log_sigmoid_vjp, "(),()->()", "TTT")                                        \
+    KERNEL(cross_entropy, "(n),(),(),(o),(n)->()", "Tqdd?d")                           \
+    KERNEL(soft_cross_entropy, "(n),(n),(),(o),(n)->()", "TTdd?d")                     \
+    KERNEL(probability_mass, "(n)->()", "Td")                                          \
+    KERNEL(entmax, "(n),()->(n)", "TdT")                                               \
+    KERNEL(entmax_where, "(n),(),(n)->(n)", "Td?T")                                    \
+    KERNEL(soft_cross_entropy_gradient, "(n),(n),(),(o),(n)->(),(n)", "TTdd?dT")       \
+    KERNEL(cross_entropy_gradient, "(n),(),(),(o),(n)->(),(n)", "Tqdd?dT")             \
+    KERNEL(binary_cross_entropy, "(n),(n),(n),(n),(o)->()", "TTd?dd")                  \
+    KERNEL(binary_cross_entropy_gradient, "(n),(n),(n),(n),(o)->(),(n)", "TTd?ddT")    \
+    KERNEL(binary_cross_entropies, "(n),(n),(n),(n),(o)->(n)", "TTd?dT")               \
+    KERNEL(binary_cross_entropies_gradient, "(n),(n),(n),(n),(o)->(n),(n)", "TTd?dTT") \
+    KERNEL(kl_divergence, "(n),(n),(),()->()", "TTddd")                                \
+    KERNEL(kl_divergence_gradient, "(n),(n),(),()->(),(n),(n)", "TTdddTT")
 
 namespace softmax {
 

@@ -17,20 +17,36 @@ SOFTMAX_INLINE T power(int exponent) {
     return T(std::ldexp(1.0, exponent));
 }
 
+// Quotients by 1 + e, e times 2^guard.
+template <class T, class S>
+struct BySum {
+    using V = typename S::V;
+    V unguard;
+    Pair<V> sum;
+    V inverse;
+
+    SOFTMAX_INLINE explicit BySum(const Pair<V>& e) {
+        unguard = splat<S>(power<T>(-Float<T>::guard));
+        sum = fast_two_sum(splat<S>(T(1)), V(e.high * unguard));
+        sum.low = mul_add(e.low, unguard, sum.low);
+        inverse = splat<S>(T(1)) / sum.high;
+    }
+    // Of a numerator that is times 2^guard too.
+    SOFTMAX_INLINE V operator()(const Pair<V>& numerator) const {
+        const V quotient = numerator.high * inverse;
+        const V remainder = fma(V(-quotient), sum.high, numerator.high) + (numerator.low - quotient * sum.low);
+        return mul_add(remainder, inverse, quotient) * unguard;
+    }
+};
+
 // Of every lane of x; `zero` is the reduction of a row whose maximum is 0.
 template <class T, class S>
 SOFTMAX_INLINE typename S::V sigmoid(const typename S::V& x, const Reduction<S>& zero) {
     using V = typename S::V;
-    const V one = splat<S>(T(1)), nothing = splat<S>(T(0));
-    const V guard = splat<S>(power<T>(Float<T>::guard)), unguard = splat<S>(power<T>(-Float<T>::guard));
+    const V nothing = splat<S>(T(0)), guard = splat<S>(power<T>(Float<T>::guard));
     const auto negative = x < nothing;
     const Pair<V> e = as_pair(exponential<false, true, S>(V(negative ? x : -x), zero));
-    const Pair<V> sum = fast_two_sum(one, V(e.high * unguard));
-    const V sum_error = mul_add(e.low, unguard, sum.low);
-    const V numerator = negative ? e.high : guard, numerator_error = negative ? e.low : nothing;
-    const V inverse = one / sum.high, quotient = numerator * inverse;
-    const V remainder = fma(V(-quotient), sum.high, numerator) + (numerator_error - quotient * sum_error);
-    const V result = mul_add(remainder, inverse, quotient) * unguard;
+    const V result = BySum<T, S>(e)(Pair<V>{negative ? e.high : guard, negative ? e.low : nothing});
     return x == x ? result : x;
 }
 

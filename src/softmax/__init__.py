@@ -6,6 +6,8 @@ All of it needs NumPy alone but `softmax.learn`, the classifier, which is import
 import typing
 
 from . import decisions, metrics, reference
+from .binary import binary_cross_entropy
+from .divergence import kl_divergence
 from .elementwise import log_sigmoid, sigmoid
 from .explanation import explain
 from .functions import hardmax, log_softmax, logsumexp, softmax, softmin
@@ -21,6 +23,7 @@ if typing.TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Partition",
+    "binary_cross_entropy",
     "cross_entropy",
     "decisions",
     "entmax",
@@ -28,6 +31,7 @@ __all__ = [
     "focal_loss",
     "hardmax",
     "jacobian",
+    "kl_divergence",
     "linear_cross_entropy",
     "log_sigmoid",
     "log_softmax",

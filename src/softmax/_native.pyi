@@ -28,6 +28,12 @@ cross_entropy_gradient: np.ufunc
 soft_cross_entropy: np.ufunc
 soft_cross_entropy_gradient: np.ufunc
 probability_mass: np.ufunc
+binary_cross_entropy: np.ufunc
+binary_cross_entropy_gradient: np.ufunc
+binary_cross_entropies: np.ufunc
+binary_cross_entropies_gradient: np.ufunc
+kl_divergence: np.ufunc
+kl_divergence_gradient: np.ufunc
 
 def quick_softmax(x: object, axis: object, temperature: object, out: object, /) -> np.ndarray | None: ...
 def quick_log_softmax(x: object, axis: object, temperature: object, out: object, /) -> np.ndarray | None: ...

@@ -453,5 +453,6 @@ def as_weights(weights: ArrayLike, name: str) -> Array:
         raise TypeError(f"{name} must hold real numbers, got dtype {weights.dtype}")
     wrong = ~((weights >= 0) & (weights < np.inf))
     if wrong.any():
-        raise ValueError(f"{name} must be finite and >= 0, got {weights[wrong][0]}")
+        at = f" at index {tuple(map(int, np.argwhere(wrong)[0]))}" if weights.ndim else ""
+        raise ValueError(f"{name} must be finite and >= 0, got {weights[wrong].ravel()[0]}{at}")
     return weights.astype(np.float64)

@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_gradient",
     "cross_entropy",
     "cross_entropy_gradient",
     "entmax",
     "hardmax",
+    "kl_divergence",
+    "kl_divergence_gradient",
     "log_sigmoid",
     "log_sigmoid_vjp",
     "log_softmax",
@@ -332,6 +336,103 @@ def _sum_of_others(x: NDArray[Any]) -> NDArray[Any]:
     before = np.concatenate([none, x[..., :-1]], axis=-1).cumsum(axis=-1)
     after = np.flip(np.concatenate([none, np.flip(x, -1)[..., :-1]], axis=-1).cumsum(axis=-1), -1)
     return np.asarray(before + after)
+
+
+def binary_cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    pos_weight: ArrayLike = 1.0,
+    label_smoothing: float = 0.0,
+    gamma: float = 0.0,
+) -> NDArray[Any]:
+    """The loss of each entry: ``a (1 - p)^gamma (-log p) + b p^gamma (-log(1 - p))``, a = pos_weight y, b = 1 - y.
+
+    >>> print("{:.12g} {:.12g}".format(*binary_cross_entropy([20.0, 20.0], [1, 0])))
+    2.06115362031e-09 20.0000000021
+    """
+    x, a, b = _binary(logits, targets, pos_weight, label_smoothing)
+    with np.errstate(all="ignore"):
+        terms = [
+            np.where((weight == 0) | (cost == 0), 0, weight * rest**gamma * cost)
+            for weight, rest, cost in ((a, sigmoid(-x), -log_sigmoid(x)), (b, sigmoid(x), -log_sigmoid(-x)))
+        ]
+        return np.asarray(np.where(np.isnan(x), x, terms[0] + terms[1]))
+
+
+def binary_cross_entropy_gradient(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    pos_weight: ArrayLike = 1.0,
+    label_smoothing: float = 0.0,
+    gamma: float = 0.0,
+) -> NDArray[Any]:
+    """The derivative of each entry's loss by its logit; sigmoid(logits) - targets where nothing is asked for.
+
+    >>> print("{:.12g} {:.12g}".format(*binary_cross_entropy_gradient([20.0, 20.0], [1, 0])))
+    -2.06115361819e-09 0.999999997939
+    """
+    x, a, b = _binary(logits, targets, pos_weight, label_smoothing)
+    p, rest = sigmoid(x), sigmoid(-x)
+    with np.errstate(all="ignore"):
+        if_true = a * rest**gamma * (rest + np.where(p == 0, 0, gamma * p * -log_sigmoid(x)))
+        if_false = b * p**gamma * (p + np.where(rest == 0, 0, gamma * rest * -log_sigmoid(-x)))
+        return np.asarray(if_false - if_true)
+
+
+def _binary(
+    logits: ArrayLike, targets: ArrayLike, pos_weight: ArrayLike, label_smoothing: float
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """The logits, and the weights of both terms: of -log p and of -log(1 - p)."""
+    x = _wide(logits)
+    y = np.asarray(targets, x.dtype)
+    keep, half = 1 - label_smoothing, label_smoothing / 2
+    return x, np.asarray(pos_weight, x.dtype) * (y * keep + half), (1 - y) * keep + half
+
+
+def kl_divergence(p_logits: ArrayLike, q_logits: ArrayLike, *, temperature: float = 1.0) -> NDArray[Any]:
+    """The sum of p log(p / q) of each row (the last axis), p and q the two softmaxes; as terms q - p + p log(p / q).
+
+    >>> print("{:.12g}".format(*kl_divergence([[2.0, 0.5, -1.0]], [[1.0, 1.0, -1.0]])))
+    0.215264217542
+    """
+    p, q, log_ratio, nothing = _two_softmaxes(p_logits, q_logits, temperature)
+    with np.errstate(all="ignore"):
+        terms = np.where(np.abs(log_ratio) < 1, p * (np.expm1(-log_ratio) + log_ratio), q - p + p * log_ratio)
+        terms = np.where(p == 0, np.where(log_ratio == np.inf, np.inf, q), terms)
+        return np.asarray(np.where(nothing, 0, np.maximum(terms, 0).sum(axis=-1)))
+
+
+def kl_divergence_gradient(
+    p_logits: ArrayLike, q_logits: ArrayLike, *, temperature: float = 1.0
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The derivatives of each row's divergence by both logits: p (log(p / q) - divergence) / T and (q - p) / T.
+
+    >>> [slope.round(8).tolist() for slope in kl_divergence_gradient([1.0, 0.0], [0.0, 0.0])]
+    [[0.19661193, -0.19661193], [-0.23105858, 0.23105858]]
+    """
+    p, q, log_ratio, _ = _two_softmaxes(p_logits, q_logits, temperature)
+    total = kl_divergence(p_logits, q_logits, temperature=temperature)[..., np.newaxis]
+    with np.errstate(all="ignore"):
+        centred = np.where(total == np.inf, np.where(log_ratio == np.inf, np.inf, -np.inf), log_ratio - total)
+        by_p = np.where(p == 0, 0, p * centred) / temperature
+        by_q = np.where(np.abs(log_ratio) < 1, p * np.expm1(-log_ratio), q - p) / temperature
+        return np.where(np.isnan(total), np.nan, by_p), np.where(np.isnan(total), np.nan, by_q)
+
+
+def _two_softmaxes(
+    p_logits: ArrayLike, q_logits: ArrayLike, temperature: float
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Of each entry p, q and log(p / q), which is -inf where p excludes it, inf where q alone does; and of each row
+    whether p has nothing in it (and q no NaN)."""
+    p_logits, q_logits = np.broadcast_arrays(_wide(p_logits), _wide(q_logits))
+    log_p, log_q = (log_softmax(x, temperature=temperature) for x in (p_logits, q_logits))
+    with np.errstate(all="ignore"):
+        log_ratio = np.where(log_p == -np.inf, np.where(np.isnan(log_q), log_q, -np.inf), log_p - log_q)
+    nothing = (log_p == -np.inf).all(axis=-1) & ~np.isnan(log_q).any(axis=-1)
+    p, q = (softmax(x, temperature=temperature) for x in (p_logits, q_logits))
+    return p, q, log_ratio, nothing
 
 
 def softmax_vjp(y: ArrayLike, dy: ArrayLike, power: ArrayLike = 1.0, temperature: ArrayLike = 1.0) -> NDArray[Any]:
