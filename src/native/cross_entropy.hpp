@@ -19,7 +19,7 @@ namespace softmax::SOFTMAX_ISA {
 struct LossOptions {
     double smoothing, gamma, z_loss, softcap;  // softcap 0: none
 
-    bool plain() const { return smoothing == 0 && gamma == 0 && z_loss == 0 && softcap == 0; }
+    bool smoothed_alone() const { return gamma == 0 && z_loss == 0 && softcap == 0; }
 };
 
 // What a row is to be: a class, or a probability for each.
