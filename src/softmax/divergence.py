@@ -60,9 +60,11 @@ def kl_divergence(
     With d = log(p / q), the gradients of a row are ``p * (d - divergence) / temperature``, within 16 ulp of ``p *
     (abs(d) + sum(p * abs(d))) / temperature``, and ``(q - p) / temperature``, within 16 ulp of ``max(p, q) /
     temperature``: a named tuple (p_logits, q_logits). In a row that is infinite the first is +inf where q = 0 and -inf
-    elsewhere. One native call with no array of the logits' size beside the gradients. Source: Kullback & Leibler, "On information and
-    sufficiency", Ann. Math. Statist. 22 (1951), doi:10.1214/aoms/1177729694; of the temperature: Hinton, Vinyals &
-    Dean, "Distilling the knowledge in a neural network" (2015), arXiv:1503.02531.
+    elsewhere. One native call with no array of the logits' size beside the gradients.
+
+    Sources: Kullback & Leibler, "On information and sufficiency", Ann. Math. Statist. 22 (1951),
+    doi:10.1214/aoms/1177729694; of the temperature: Hinton, Vinyals & Dean, "Distilling the knowledge in a neural
+    network" (2015), arXiv:1503.02531.
 
     Examples
     --------
