@@ -74,7 +74,7 @@ def add(tally, x, y, case, bound=(4, 2), **options):
     loss, slope = both(x, y, reduction="none", **options)
     true_loss, true_slope, term = by_mpmath(x, y, **{names[k]: v for k, v in options.items()})
     tally.add("binary", loss, true_loss, bound, case)
-    tally.add("binary gradient", slope, true_slope, (2 * bound[0], 3) if "gamma" in options else bound, case, term)
+    tally.add("binary gradient", slope, true_slope, (bound[0] + 4, 3) if "gamma" in options else bound, case, term)
 
 
 def hard(dtype):

@@ -62,7 +62,7 @@ def kl_divergence(
     temperature``: a named tuple (p_logits, q_logits). In a row that is infinite the first is +inf where q = 0 and -inf
     elsewhere. One native call with no array of the logits' size beside the gradients.
 
-    Source: Kullback & Leibler, "On information and sufficiency", Ann. Math. Statist. 22 (1951),
+    Sources: Kullback & Leibler, "On information and sufficiency", Ann. Math. Statist. 22 (1951),
     doi:10.1214/aoms/1177729694; of the temperature: Hinton, Vinyals & Dean, "Distilling the knowledge in a neural
     network" (2015), arXiv:1503.02531.
 
