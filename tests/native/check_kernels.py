@@ -67,7 +67,8 @@ class Kernels:
             inputs, outputs = (side.split("),(") for side in signature.split("->"))
             own = x.dtype
             dtypes = [np.dtype(TYPES.get(letter, own)) for letter in types]
-            shapes = [x.shape if "n" in core else x.shape[:1] for core in inputs + outputs]
+            cores = [core.strip("()") for core in inputs + outputs]
+            shapes = [(len(x), *{"n": x.shape[1:], "o": (4,)}.get(core, ())) for core in cores]
             request.append(np.array([kernel, own.itemsize, *x.shape], np.int64).tobytes())
             for operand, dtype, shape in zip((x, *operands), dtypes, shapes, strict=False):
                 request.append(np.broadcast_to(operand, shape).astype(dtype, order="C").tobytes())
@@ -105,7 +106,7 @@ def check(kernels, tally, cases, oracle):
     for _, x, temperature in cases:
         keep = (rng.random(x.shape) < 0.7) | (x == x.max(-1, keepdims=True))
         targets = random_targets(rng, x)
-        ones = np.ones(len(x))
+        ones, plain_loss = np.ones(len(x)), np.zeros(4)
         calls += [
             ("softmax", x, temperature),
             ("log_softmax", x, temperature),
@@ -113,8 +114,8 @@ def check(kernels, tally, cases, oracle):
             ("log_softmax_where", x, temperature, keep),
             ("logsumexp", x),
             ("partition", x),
-            ("cross_entropy_gradient", x, targets, ones),
-            ("cross_entropy", x, targets, ones),
+            ("cross_entropy_gradient", x, targets, ones, plain_loss, True),
+            ("cross_entropy", x, targets, ones, plain_loss, True),
         ]
         true = oracle(x, temperature)
         with np.errstate(invalid="ignore"):  # of -inf - -inf, on the way to its right result

@@ -4,6 +4,7 @@
 //     kernels list                   a line for each kernel: name, signature, types
 //     kernels run < INPUT > OUTPUT   for each call in INPUT: kernel, float size, rows, n (int64) and the inputs' memory,
 //                                    contiguous; to OUTPUT the outputs' memory
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -23,15 +24,21 @@ constexpr Declaration declarations[] = {
 #undef DECLARE
 };
 
-// One letter an operand: n for a row, 1 for a number.
+// One letter an operand: n for a row, o for four options, 1 for a number.
 std::string shapes_of(const std::string& signature, std::size_t& inputs) {
     std::string shapes;
     const std::size_t arrow = signature.find("->");
     for (std::size_t i = 0; i < signature.size(); ++i) {
         if (i == arrow) inputs = shapes.size();
-        if (signature[i] == '(') shapes += signature[i + 1] == 'n' ? 'n' : '1';
+        if (signature[i] == '(') shapes += signature[i + 1] == ')' ? '1' : signature[i + 1];
     }
     return shapes;
+}
+
+std::vector<char> everywhere(std::ptrdiff_t count) {
+    std::vector<char> mask(std::size_t(count) + 64);
+    std::fill_n(mask.begin(), count, char(1));
+    return mask;
 }
 
 std::ptrdiff_t size_of(char type, std::ptrdiff_t own) { return type == 'T' ? own : type == '?' ? 1 : 8; }
@@ -44,13 +51,19 @@ void run(std::int64_t kernel, std::int64_t own, std::ptrdiff_t rows, std::ptrdif
     std::vector<char*> args;
     std::vector<std::ptrdiff_t> steps, inner;
     for (std::size_t i = 0; i < shapes.size(); ++i) {
-        const std::ptrdiff_t size = size_of(declared.types[i], own), length = shapes[i] == 'n' ? n : 1;
+        const std::ptrdiff_t size = size_of(declared.types[i], own), length = shapes[i] == 'n'   ? n
+                                                                              : shapes[i] == 'o' ? 4
+                                                                                                 : 1;
         memory.emplace_back(std::size_t(rows * length * size) + 64);
         args.push_back(memory.back().data());
         steps.push_back(length * size);
-        if (shapes[i] == 'n') inner.push_back(size);
+        if (shapes[i] != '1') inner.push_back(size);
         if (i < inputs && std::fread(args[i], 1, std::size_t(rows * steps[i]), stdin) != std::size_t(rows * steps[i])) {
             std::exit(3);
+        }
+        if (declared.types[i] == '?' && memory[i] == everywhere(rows * length)) {  // as NumPy broadcasts True
+            steps[i] = 0;
+            inner.back() = 0;
         }
     }
     std::vector<std::ptrdiff_t> all = steps;
