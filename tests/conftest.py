@@ -35,6 +35,14 @@ def measured(record_property: Callable[[str, object], None]) -> Callable[[str], 
     return lambda line: record_property("measured", line)
 
 
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> object:
+    """Counts errors in ULP against bounds; the table at the end of the run has the worst."""
+    from numerics import Tally
+
+    return Tally(request.node.user_properties)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for key in ("passed", "failed") for report in terminalreporter.getreports(key)]
     lines = sorted({str(value) for report in reports for key, value in report.user_properties if key == "measured"})

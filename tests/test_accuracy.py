@@ -20,7 +20,6 @@ from numerics import (
     errors_in_ulp,
     exact,
     exact_by_mpmath,
-    print_table_at_the_end,
 )
 from slices import hard_slices
 
@@ -49,16 +48,6 @@ BOUNDS = {
 TEMPERATURES = (1e-3, 0.05, 0.1, 0.3, 0.7, 0.999, 1.0, 1.5, 2.0, 3.0, 10.0, 77.7, 1e3)
 EDGES_OF_SCALING = [t * f for t in (2.0**-60, 2.0**60) for f in (1 - 2.0**-53, 1.0, 1 + 2.0**-52)]
 EXTREME_TEMPERATURES = (1e-30, 1e-40, 1e-160, 1e-300, 1e-310, 5e-324, 1e30, 1e40, 1e160, 1e300, 1.7e308)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table(request):
-    print_table_at_the_end(request.config)
-
-
-@pytest.fixture
-def tally(request):
-    return Tally(request.node.user_properties)
 
 
 def add(tally, function, got, true, case, unit=None):

@@ -10,26 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numerics import BITS, DTYPES, VOLUME, Tally, print_table_at_the_end, same_bits
+from numerics import BITS, DTYPES, VOLUME, Tally, same_bits
 from slices import INF, NAN
 
-from softmax import _native, binary_cross_entropy, reference, value_and_grad
+from softmax import _native, binary_cross_entropy, jacobian, reference, value_and_grad, vjp
 
 FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.longdouble)
 REDUCTIONS = ("mean", "sum", "none")
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 4095, 4096, 4097)
 both = value_and_grad(binary_cross_entropy)
 examples = settings(deadline=None, derandomize=True, database=None, max_examples=int(100 * VOLUME) + 10)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table(request):
-    print_table_at_the_end(request.config)
-
-
-@pytest.fixture
-def tally(request):
-    return Tally(request.node.user_properties)
 
 
 @pytest.fixture
@@ -333,3 +323,20 @@ def test_other_logits_and_outs_are_refused():
         binary_cross_entropy([1j], [1])
     with pytest.raises(ValueError, match=r"^out must have the result's shape \(2,\), got \(3,\)$"):
         both([1.0, 2.0], [1, 0], out=np.empty(3))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_the_pullback_and_the_jacobian(reduction, x, y):
+    loss, pullback = vjp(binary_cross_entropy, x, y, gamma=2.0, reduction=reduction)
+    _, slope = both(x, y, gamma=2.0, reduction=reduction)
+    dy = np.random.default_rng(1).normal(size=np.shape(loss))
+    assert same_bits(loss, binary_cross_entropy(x, y, gamma=2.0, reduction=reduction))
+    np.testing.assert_allclose(pullback(dy), slope * dy, rtol=1e-15)
+    np.testing.assert_array_equal(jacobian(binary_cross_entropy)(x, y, gamma=2.0, reduction=reduction), slope)
+
+
+def test_an_entry_of_gradient_zero_stays_zero_whatever_dy_holds():
+    _, pullback = vjp(binary_cross_entropy, [np.inf, 1.0], [1, 0], reduction="none")
+    dx = pullback([np.nan, 1.0])
+    assert dx[0] == 0
+    assert dx[1] > 0

@@ -7,26 +7,16 @@ import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
-from numerics import BITS, DTYPES, VOLUME, Tally, print_table_at_the_end, same_bits
+from numerics import BITS, DTYPES, VOLUME, same_bits
 from slices import INF, NAN
 
-from softmax import _native, kl_divergence, reference, softmax, value_and_grad
+from softmax import _native, jacobian, kl_divergence, reference, softmax, value_and_grad, vjp
 
 FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.longdouble)
 REDUCTIONS = ("mean", "sum", "none")
 SIZES = (1, 2, 3, 5, 8, 9, 16, 17, 33, 100)
 BOUNDS = {np.float32: (1, 1), np.float64: (16, 2)}  # ulp; steps below the normal range
 both = value_and_grad(kl_divergence)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table(request):
-    print_table_at_the_end(request.config)
-
-
-@pytest.fixture
-def tally(request):
-    return Tally(request.node.user_properties)
 
 
 @pytest.fixture
@@ -278,3 +268,18 @@ def test_what_does_not_fit_is_refused(arguments, options, error, message):
     for function in (kl_divergence, both):
         with pytest.raises(error, match=f"^{re.escape(message)}$"):
             function(*arguments, **options)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_the_pullback_and_the_jacobian(axis, reduction, rng):
+    a, b = rng.normal(0, 2, (2, 3, 4, 5))
+    loss, pullback = vjp(kl_divergence, a, b, axis, temperature=2.0, reduction=reduction)
+    _, slopes = both(a, b, axis, temperature=2.0, reduction=reduction)
+    assert same_bits(loss, kl_divergence(a, b, axis, temperature=2.0, reduction=reduction))
+    dy = rng.normal(size=np.shape(loss))
+    matrices = jacobian(kl_divergence)(a, b, axis, temperature=2.0, reduction=reduction)
+    for got, slope, matrix in zip(pullback(dy), slopes, matrices, strict=True):
+        rows = reduction == "none"
+        np.testing.assert_allclose(got, slope * (np.expand_dims(dy, axis) if rows else dy), rtol=1e-15)
+        np.testing.assert_array_equal(matrix, np.moveaxis(slope, axis, -1) if rows else slope)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numerics import BITS, DTYPES, VOLUME, WIDE, Tally, errors_in_ulp, exact, same_bits
+from numerics import BITS, DTYPES, VOLUME, WIDE, errors_in_ulp, exact, same_bits
 from slices import DEGENERATE, INF, NAN, hard_slices
 
 from softmax import (
@@ -267,11 +267,6 @@ def slope_by_formula(function, x, dy, temperature=1.0):
     d = dy - np.take_along_axis(dy, top, -1)
     sign = -1 if function is softmin else 1
     return sign * probs * (d - (probs * d).sum(axis=-1, keepdims=True)) / temperature, unit
-
-
-@pytest.fixture
-def tally(request):
-    return Tally(request.node.user_properties)
 
 
 @pytest.mark.parametrize("function", OF_SLICES)

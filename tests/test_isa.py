@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numerics import TABLE, print_table_at_the_end
+from numerics import TABLE
 
 from softmax import _native
 
@@ -32,11 +32,6 @@ KERNEL_TESTS = (
 )
 ISAS = _native.supported_isas()
 VOLUME = "0.1"  # of rows and hypothesis examples; the run around this one has them all, and those of threads
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table(request):
-    print_table_at_the_end(request.config)
 
 
 def python(*arguments, isa, **environment):

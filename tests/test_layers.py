@@ -29,6 +29,7 @@ LAYERS = [
     "gradients",
     "partition sparse",
     "functions elementwise",
+    "_targets",
     "_arrays",
     "_native reference",
 ]

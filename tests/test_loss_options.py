@@ -167,6 +167,46 @@ def test_rows_of_any_length_agree_with_the_specification(dtype, classes):
             assert (np.abs(slope - want) <= 8 * slack * scale).all()
 
 
+@examples
+@given(
+    options=st.fixed_dictionaries({name: st.sampled_from(values) for name, values in NUMBERS.items()}),
+    reduction=st.sampled_from(["mean", "sum", "none"]),
+    data=st.data(),
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_masks_and_reductions_beside_any_options(dtype, options, reduction, data):
+    """Each row's loss and gradient, times its weight and over the sum of weights, whatever else is asked for."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    rows, classes = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 9))
+    x, targets = rng.normal(0, 5, (rows, classes)).astype(dtype), rng.integers(0, classes, rows)
+    where = (rng.random((rows, classes)) < 0.7) | (np.arange(classes) == targets[:, np.newaxis])
+    sample_weight, class_weight = rng.integers(0, 4, rows), rng.integers(0, 4, classes) / 2
+    soft = data.draw(st.booleans())
+    parts = rng.dirichlet(np.ones(classes), rows) * where
+    parts = (parts / parts.sum(axis=-1, keepdims=True)).astype(dtype)
+    ignored = None if soft else data.draw(st.sampled_from([None, 0, -1]))
+    weights = sample_weight * (parts.astype(np.float64) @ class_weight if soft else class_weight[targets])
+    if ignored is not None:
+        weights = np.where(targets == ignored, 0, weights)
+    target = parts if soft else targets
+    loss, slope = value_and_grad(cross_entropy)(
+        x,
+        target,
+        where=where,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        ignore_index=ignored,
+        reduction=reduction,
+        **options,
+    )
+    each, slopes = value_and_grad(cross_entropy)(x, target, where=where, reduction="none", **options)
+    divisor = (weights.sum() or 1) if reduction == "mean" else 1
+    each, slopes = each * weights / divisor, slopes * weights[:, np.newaxis] / divisor
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(loss, each if reduction == "none" else each.sum(), rtol=16 * eps)
+    np.testing.assert_allclose(slope, slopes, rtol=0, atol=16 * eps * max(np.abs(slopes).max(), 1e-30))
+
+
 # What the options mean
 
 

@@ -351,6 +351,9 @@ def test_losses_agree_with_the_reference(x, data):
 # Refusals
 
 
+FLOATS_ARE_PROBABILITIES = "class indices must be integers, got dtype float64"
+
+
 @pytest.mark.parametrize("function", [cross_entropy, value_and_grad(cross_entropy)])
 @pytest.mark.parametrize(
     ("targets", "error", "message"),
@@ -363,11 +366,15 @@ def test_losses_agree_with_the_reference(x, data):
             "targets must be in [0, 3), got 9223372036854775808 at index (1,)",
         ),
         (np.array([0, -128], np.int8), ValueError, "targets must be in [0, 3), got -128 at index (1,)"),
-        ([0.0, 1.0], ValueError, "targets must have the logits' shape (2, 3) as probabilities, got (2,)"),
+        (
+            [0.0, 1.0],
+            ValueError,
+            f"targets must have the logits' shape (2, 3) as probabilities, got (2,); {FLOATS_ARE_PROBABILITIES}",
+        ),
         (
             [[0.5, 0.5, 0.0]] * 2 + [[1.0, 0.0, 0.0]],
             ValueError,
-            "targets must have the logits' shape (2, 3) as probabilities, got (3, 3)",
+            f"targets must have the logits' shape (2, 3) as probabilities, got (3, 3); {FLOATS_ARE_PROBABILITIES}",
         ),
         ([[0.5, 0.5, 0.5], [0, 1, 0]], ValueError, "targets must sum to 1 over the classes, got 1.5 in row (0,)"),
         ([[0, 1.0, 0], [1.5, -0.5, 0]], ValueError, "targets must be probabilities, >= 0, got -0.5 in row (1,)"),

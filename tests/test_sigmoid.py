@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numerics import BITS, DTYPES, LONG_DOUBLE_IS_WIDE, VOLUME, WIDE, Tally, print_table_at_the_end, same_bits
+from numerics import BITS, DTYPES, LONG_DOUBLE_IS_WIDE, VOLUME, WIDE, Tally, same_bits
 from slices import INF, NAN
 
 from softmax import _native, log_sigmoid, log_softmax, reference, sigmoid, softmax
@@ -23,16 +23,6 @@ MANY = int(100_000 * VOLUME)
 LONG = 20 * 4096 + 7  # entries that threads share
 BOUND = (2, 1)  # ulp; steps below the normal range
 examples = settings(deadline=None, derandomize=True, database=None, max_examples=int(200 * VOLUME) + 10)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table(request):
-    print_table_at_the_end(request.config)
-
-
-@pytest.fixture
-def tally(request):
-    return Tally(request.node.user_properties)
 
 
 @pytest.fixture

@@ -6,18 +6,13 @@ import tracemalloc
 import ml_dtypes
 import numpy as np
 import pytest
-from numerics import DTYPES, Tally, exact, exact_by_mpmath, print_table_at_the_end, same_bits
+from numerics import DTYPES, Tally, exact, exact_by_mpmath, same_bits
 from slices import INF, NAN, hard_slices
 
 from softmax import softmax, softmin
 
 FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.longdouble)
 INTEGERS = tuple(f"{kind}{width}" for kind in ("int", "uint") for width in (8, 16, 32, 64))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table(request):
-    print_table_at_the_end(request.config)
 
 
 @pytest.fixture

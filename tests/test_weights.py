@@ -6,7 +6,7 @@ import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
-from numerics import BITS, DTYPES, VOLUME, Tally, print_table_at_the_end, same_bits
+from numerics import BITS, DTYPES, VOLUME, Tally, same_bits
 from slices import INF, NAN, hard_slices
 
 from softmax import logsumexp, reference
@@ -14,11 +14,6 @@ from softmax import logsumexp, reference
 FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.longdouble)
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65)
 LONG = (4095, 4096, 4097, 8193, 17 * 4096 + 1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table(request):
-    print_table_at_the_end(request.config)
 
 
 @pytest.fixture

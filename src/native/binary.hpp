@@ -9,6 +9,7 @@
 // terms do, of which a target of 0 or 1 leaves one. A term of weight 0 is 0, whatever it multiplies.
 #pragma once
 
+#include "focal.hpp"
 #include "sigmoid.hpp"
 
 namespace softmax::SOFTMAX_ISA {
@@ -51,21 +52,14 @@ SOFTMAX_INLINE LossAndSlope<typename S::V> binary_entry(const typename S::V& x, 
     return result;
 }
 
-// One term of the focal loss and its derivative's size, for the class of probability p, rest = 1 - p, cost = -log p.
-inline LossAndSlope<double> focal_term(double weight, double p, double rest, double cost, double gamma) {
-    if (weight == 0) return {0, 0};
-    const double scale = std::pow(rest, gamma);
-    return {cost == 0 ? 0 : weight * (scale * cost), weight * (scale * (rest + (p == 0 ? 0 : gamma * p * cost)))};
-}
-
 // For any gamma.
 inline LossAndSlope<double> binary_focal(double x, double a, double b, double gamma) {
     if (std::isnan(x)) return {x, x};
     const double e = std::exp(-std::fabs(x)), log = std::log1p(e), likely = 1 / (1 + e), unlikely = e / (1 + e);
     const double p = x < 0 ? unlikely : likely, rest = x < 0 ? likely : unlikely;
-    const LossAndSlope<double> if_true = focal_term(a, p, rest, std::fmax(-x, 0.0) + log, gamma);
-    const LossAndSlope<double> if_false = focal_term(b, rest, p, std::fmax(x, 0.0) + log, gamma);
-    return {if_true.loss + if_false.loss, if_false.slope - if_true.slope};
+    const Focused if_true(std::fmax(-x, 0.0) + log, p, rest, gamma), if_false(std::fmax(x, 0.0) + log, rest, p, gamma);
+    const double loss = (a == 0 ? 0 : a * if_true.loss) + (b == 0 ? 0 : b * if_false.loss);
+    return {loss, b * p * if_false.slope - a * rest * if_true.slope};
 }
 
 // The sum of a block, far below an ulp; where that is out of T's range, in double.
@@ -77,8 +71,7 @@ DD sum_of_block(const T* values, ptrdiff_t n) {
         V v[width()];
         load_all<S>(v, values + i, in_use, T(0));
         for (int a = 0; a < width(); ++a) {
-            const Pair<V> next = two_sum(sum.high, v[a]);
-            sum = {next.high, sum.low + next.low};
+            accumulate(sum, v[a]);
         }
     });
     const DD total = across<S>(sum);

@@ -12,6 +12,7 @@
 // they are a target: an impossible one costs infinity. A row of weight 0 is ignored, whatever it holds.
 #pragma once
 
+#include "focal.hpp"
 #include "logs.hpp"
 
 namespace softmax::SOFTMAX_ISA {
@@ -29,23 +30,6 @@ struct Target {
     const Row<T>* probs = nullptr;
 
     double share(ptrdiff_t k) const { return probs == nullptr ? double(k == index) : double((*probs)[k]); }
-};
-
-// x^gamma for x in [0, 1], with 0^0 = 1.
-inline double focus(double x, double gamma) {
-    return gamma == 0 ? 1 : gamma == 1 ? x : gamma == 2 ? x * x : std::pow(x, gamma);
-}
-
-// Of one class with -log p = `cost`: the focal loss, and C.
-struct Focused {
-    double loss, slope;
-
-    Focused(double cost, double gamma) : Focused(cost, std::exp(-cost), -std::expm1(-cost), gamma) {}
-    Focused(double cost, double p, double rest, double gamma) {
-        const double scale = focus(rest, gamma);
-        loss = cost == 0 ? 0 : scale * cost;
-        slope = gamma == 0 ? 1 : rest == 0 ? 0 : p == 0 ? 1 : scale + gamma * p * (scale / rest) * cost;
-    }
 };
 
 // Class by class in double: for rows that are not ordinary, and for a focal loss of more than one class.
@@ -110,20 +94,16 @@ Gaps gaps_of_block(const T* x, const T* q, ptrdiff_t n, T maximum) {
     const V zero = splat<S>(T(0)), one = splat<S>(T(1)), out = splat<S>(T(-INFINITY)), top = splat<S>(maximum);
     V left = zero;
     Pair<V> gap = {zero, zero}, mass = {zero, zero}, expected = {zero, zero};
-    const auto accumulate = [](Pair<V>& sum, const V& v) {
-        const Pair<V> next = two_sum(sum.high, v);
-        sum = {next.high, sum.low + next.low};
-    };
     for (ptrdiff_t i = 0; i < n; i += S::lanes) {
         const int count = int(n - i < S::lanes ? n - i : S::lanes);
         const V v = load_first<S>(x + i, count, T(-INFINITY));
         const V d = top - v;
         left = left + (v == out ? zero : one);
-        accumulate(gap, v == out ? zero : d);
+        accumulate(gap, V(v == out ? zero : d));
         if (q != nullptr) {
             const V share = load_first<S>(q + i, count, T(0));
             accumulate(mass, share);
-            accumulate(expected, share == zero ? zero : V(share * d));
+            accumulate(expected, V(share == zero ? zero : V(share * d)));
         }
     }
     const auto total = [](const Pair<V>& sum) {
@@ -320,8 +300,7 @@ double mass_row(const Row<T>& q, int threads) {
             V v[width()];
             load_all<S>(v, probs + i, in_use, T(0));
             for (int a = 0; a < width(); ++a) {
-                const Pair<V> next = two_sum(sum.high, v[a] >= zero ? v[a] : splat<S>(T(NAN)));
-                sum = {next.high, sum.low + next.low};
+                accumulate(sum, V(v[a] >= zero ? v[a] : splat<S>(T(NAN))));
             }
         });
         sums[block] = across<S>(sum).high;

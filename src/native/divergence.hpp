@@ -157,8 +157,7 @@ double sum_over_blocks(const Row<double>& x, int threads, const Body& body) {
         Pair<WideLane::V> sum = {splat<WideLane>(0.0), splat<WideLane>(0.0)};
         double plain = 0;
         body(first, count, [&](const WideLane::V& term) {
-            const Pair<WideLane::V> next = two_sum(sum.high, term);
-            sum = {next.high, sum.low + next.low};
+            accumulate(sum, term);
             plain += fold(term, [](const auto& a, const auto& b) { return a + b; });
         });
         sums[block] = std::isfinite(plain) ? across<WideLane>(sum) : DD{plain, 0.0};

@@ -3,7 +3,8 @@
 
 #include "binary.hpp"
 #include "divergence.hpp"
-#include "entmax.hpp"
+#include "entmax_lanes.hpp"
+#include "loss_lanes.hpp"
 #include "packed.hpp"
 #include "pipeline.hpp"
 #include "partition.hpp"

@@ -41,6 +41,13 @@ SOFTMAX_INLINE Pair<V> add(const Pair<V>& a, const Pair<V>& b) {
     return fast_two_sum(sum.high, V(sum.low + low.low));
 }
 
+// sum += v, where `low` gathers what the additions to `high` round off. Not normalized.
+template <class V>
+SOFTMAX_INLINE void accumulate(Pair<V>& sum, const V& v) {
+    const Pair<V> next = two_sum(sum.high, v);
+    sum = {next.high, sum.low + next.low};
+}
+
 template <class V>
 SOFTMAX_INLINE Pair<V> multiply(const Pair<V>& a, const Pair<V>& b) {
     const V product = a.high * b.high;

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _native, reference
 from ._arrays import Array, as_array, check_out, result_dtype, rounded
-from .gradients import value_and_grad_of
-from .losses import Options, as_weights, check_options
+from ._targets import Options, as_weights, check_options
+from .gradients import Derivative, as_gradient, rule_of, value_and_grad_of
 
 __all__ = ["binary_cross_entropy"]
 
@@ -93,6 +93,23 @@ def _binary_cross_entropy_value_and_grad(
     return _loss_and_gradient(logits, targets, pos_weight, options, gradient=True, out=out)
 
 
+@rule_of(binary_cross_entropy)
+def _rule(logits: ArrayLike, targets: ArrayLike, **options: Any) -> Derivative:
+    """The pullback is the gradient, each entry's times its dy; an entry of gradient 0 stays 0, whatever dy holds."""
+    value = binary_cross_entropy(logits, targets, **options)
+
+    def jacobian() -> Any:
+        return _binary_cross_entropy_value_and_grad(logits, targets, **options)[1]
+
+    def pullback(dy: ArrayLike) -> Any:
+        slope = np.asarray(jacobian())
+        dy = as_gradient(dy, np.shape(value), np.dtype(np.float64))
+        scaled = np.multiply(slope, dy, out=np.zeros(slope.shape), where=slope != 0)
+        return rounded(scaled, slope.dtype)[()]
+
+    return Derivative(value, pullback, jacobian)
+
+
 def _loss_and_gradient(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -111,9 +128,12 @@ def _loss_and_gradient(
     weight = _pos_weight(pos_weight, logits.shape)
     count = logits.size if where is None else int(where.sum())
     divisor = max(count, 1) if options.reduction == "mean" else 1
-    x = logits.astype(compute, copy=False)
-    function = _native_loss if compute in (np.float32, np.float64) else _by_reference
-    loss, slope = function(x, targets, weight, where, options, divisor, gradient, out)
+    entries = _Entries(logits.astype(compute, copy=False), targets, weight, where, options, divisor)
+    loss, slope = (
+        _native_loss(entries, gradient, out)
+        if compute in (np.float32, np.float64)
+        else _by_reference(entries, gradient)
+    )
     if slope is not None and slope is not out:
         slope = rounded(slope, result)
         if out is not None:
@@ -123,17 +143,20 @@ def _loss_and_gradient(
     return rounded(loss, result)[()], slope if slope is None or slope is out else slope[()]
 
 
-def _native_loss(
-    x: Array,
-    targets: Array,
-    weight: Array,
-    where: Array | None,
-    options: Options,
-    divisor: int,
-    gradient: bool,
-    out: Array | None,
-) -> tuple[Array, Array | None]:
+class _Entries(NamedTuple):
+    """What a pass is made of, all in the dtype to compute in; the weight as it was given."""
+
+    x: Array
+    targets: Array
+    weight: Array
+    where: Array | None
+    options: Options
+    divisor: int
+
+
+def _native_loss(entries: _Entries, gradient: bool, out: Array | None) -> tuple[Array, Array | None]:
     """One row where the weight is one number, so that only the order of the entries decides on the bits of a sum."""
+    x, targets, weight, where, options, divisor = entries
     numbers = np.array([1 / divisor, options.label_smoothing, options.gamma])
     flat = weight.size == 1 or x.ndim == 0
     shape = (x.size,) if flat else x.shape
@@ -152,16 +175,8 @@ def _native_loss(
     return losses.reshape(x.shape) if each else losses.sum() / divisor, slope
 
 
-def _by_reference(
-    x: Array,
-    targets: Array,
-    weight: Array,
-    where: Array | None,
-    options: Options,
-    divisor: int,
-    gradient: bool,
-    out: Array | None,
-) -> tuple[Array, Array | None]:
+def _by_reference(entries: _Entries, gradient: bool) -> tuple[Array, Array | None]:
+    x, targets, weight, where, options, divisor = entries
     numbers: dict[str, Any] = {"pos_weight": weight, "label_smoothing": options.label_smoothing, "gamma": options.gamma}
     kept = np.True_ if where is None else where
     losses = np.where(kept, reference.binary_cross_entropy(x, targets, **numbers), 0)
@@ -192,10 +207,6 @@ def _pos_weight(pos_weight: ArrayLike | None, shape: tuple[int, ...]) -> Array:
     if pos_weight is None:
         return np.ones(())
     weight = as_weights(pos_weight, "pos_weight")
-    wrong = ~((weight >= 0) & (weight < np.inf))
-    if wrong.any():
-        at = "" if weight.ndim == 0 else f" at index {tuple(map(int, np.argwhere(wrong)[0]))}"
-        raise ValueError(f"pos_weight must be finite and >= 0, got {weight[wrong][0]}{at}")
     try:
         fits = np.broadcast_shapes(weight.shape, shape) == shape
     except ValueError:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _native, reference
-from ._arrays import Array, as_array, negative_axes, result_dtype, rounded
-from .gradients import value_and_grad_of
-from .losses import Options, check_options
+from ._arrays import Array, as_array, result_dtype, rounded
+from ._targets import Options, check_options, one_axis
+from .gradients import Derivative, as_gradient, rule_of, value_and_grad_of
 
 __all__ = ["kl_divergence"]
 
@@ -88,6 +88,32 @@ def _kl_divergence_value_and_grad(
     return _loss_and_gradients(p_logits, q_logits, axis, temperature, reduction, gradient=True)
 
 
+@rule_of(kl_divergence)
+def _rule(p_logits: ArrayLike, q_logits: ArrayLike, axis: int = -1, **options: Any) -> Derivative:
+    """By both logits, a named tuple: the gradients, each row's times its dy."""
+    value = kl_divergence(p_logits, q_logits, axis, **options)
+    rows = options.get("reduction", "mean") == "none"
+
+    def slopes() -> Gradients:
+        gradients: Gradients = _kl_divergence_value_and_grad(p_logits, q_logits, axis, **options)[1]
+        return gradients
+
+    def pullback(dy: ArrayLike) -> Gradients:
+        dy = as_gradient(dy, np.shape(value), np.dtype(np.float64))
+        dy = np.expand_dims(dy, axis) if rows else dy
+        return Gradients(
+            *(
+                rounded(np.multiply(slope, dy, out=np.zeros(slope.shape), where=slope != 0), slope.dtype)
+                for slope in slopes()
+            )
+        )
+
+    def jacobian() -> Gradients:
+        return Gradients(*(np.moveaxis(slope, axis, -1) if rows else slope for slope in slopes()))
+
+    return Derivative(value, pullback, jacobian)
+
+
 def _loss_and_gradients(
     p_logits: ArrayLike, q_logits: ArrayLike, axis: int, temperature: float, reduction: str, *, gradient: bool
 ) -> tuple[Any, Any]:
@@ -98,18 +124,16 @@ def _loss_and_gradients(
     (p_compute, p_result), (q_compute, q_result) = result_dtype(p, None, "p_logits"), result_dtype(q, None, "q_logits")
     if p.shape != q.shape:
         raise ValueError(f"p_logits and q_logits must have the same shape, got {p.shape} and {q.shape}")
-    axes = negative_axes(axis, p.ndim)
-    if len(axes) != 1:
-        raise TypeError(f"axis must be one int for kl_divergence, got {axis!r}")
+    axis = one_axis("kl_divergence", axis, p.ndim)
     compute, result = np.promote_types(p_compute, q_compute), np.promote_types(p_result, q_result)
     p, q = (
         x.astype(compute, copy=False) if where is None else np.where(where, x, -np.inf).astype(compute)
         for x, where in ((p, p_where), (q, q_where))
     )
-    rows = p.size // max(p.shape[axes[0]], 1) if p.size else int(np.prod(np.delete(p.shape, axes[0])))
+    rows = p.size // max(p.shape[axis], 1) if p.size else int(np.prod(np.delete(p.shape, axis)))
     divisor = max(rows, 1) if reduction == "mean" else 1
     function = _native_rows if compute in (np.float32, np.float64) else _by_reference
-    losses, slopes = function(p, q, axes[0], float(temperature), 1 / divisor, gradient)
+    losses, slopes = function(p, q, axis, float(temperature), 1 / divisor, gradient)
     loss = losses if reduction == "none" else losses.sum() / divisor
     if slopes is not None:
         slopes = Gradients(rounded(slopes[0], p_result), rounded(slopes[1], q_result))

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._arrays import Array, as_array, compute_dtype, result_dtype, rounded
+from ._targets import Options, as_options, check_options, divisor, targets_and_weights
 from .gradients import Derivative, as_gradient, rule_of, value_and_grad_of
-from .losses import Options, as_options, check_options, divisor, rows_losses, targets_and_weights
+from .losses import rows_losses
 
 __all__ = ["LinearGradient", "linear_cross_entropy"]
 
