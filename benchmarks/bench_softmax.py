@@ -43,6 +43,8 @@ GROUPS: dict[str, tuple[list[Case], list[Shape]]] = {
     "entmax15": ([Case("entmax15")], THREE_SHAPES),
     "cross_entropy": ([Case("cross_entropy")], LOSS_SHAPES),
     "label_smoothing": ([Case("cross_entropy", label_smoothing=0.1)], LOSS_SHAPES),
+    "focal": ([Case("cross_entropy", gamma=2.0)], LOSS_SHAPES[:3]),
+    "probabilities": ([Case("cross_entropy", soft=True)], LOSS_SHAPES[:3]),
 }
 
 

@@ -59,6 +59,8 @@ class Case:
     axis: int = -1
     out: bool = False
     label_smoothing: float = 0.0
+    gamma: float = 0.0
+    soft: bool = False  # probabilities as targets
     temperature: float = 1.0
     draw: str = "normal"
     scale: float = 5.0
@@ -78,6 +80,8 @@ class Case:
             "with gradient" if self.op == "cross_entropy" else "",
             f"axis={self.axis}" if self.axis != -1 else "",
             f"label_smoothing={self.label_smoothing}" if self.label_smoothing else "",
+            f"gamma={self.gamma:g}" if self.gamma else "",
+            "of probabilities" if self.soft else "",
             f"temperature={self.temperature:g}" if self.temperature != 1 else "",
             "out=" if self.out else "",
         ]
@@ -141,8 +145,16 @@ def inputs(case: Case) -> dict[str, Array]:
     logits = DRAWS[case.draw](case, rng)
     arrays: dict[str, Array] = {"logits": logits.astype(numpy_dtype(case.dtype), copy=False)}
     if case.op == "cross_entropy":
-        arrays["targets"] = rng.integers(case.shape[-1], size=case.shape[:-1])
+        arrays["targets"] = (
+            _probabilities(case, rng) if case.soft else rng.integers(case.shape[-1], size=case.shape[:-1])
+        )
     return arrays
+
+
+def _probabilities(case: Case, rng: np.random.Generator) -> Array:
+    shares = rng.standard_exponential(case.shape, dtype=np.float32)
+    shares /= shares.sum(axis=-1, keepdims=True)
+    return shares.astype(numpy_dtype(case.dtype), copy=False)
 
 
 def checked_rows(case: Case) -> Array:
@@ -218,6 +230,13 @@ def _projection(case: Case, logits: Array, threshold: Callable[..., Array], powe
 
 def _cross_entropy(case: Case, logits: Array, targets: Array) -> Iterator[Part]:
     yield Part(np.asarray(_mean_loss(case, logits, targets)), magnitude=1.0)
+    if case.gamma or case.soft:
+        at = checked_rows(case)
+        gradient = reference.cross_entropy_gradient(_wide(case, logits[at]), targets[at], gamma=case.gamma)
+        yield Part(
+            gradient / len(logits), 1.0 / len(logits), np.abs(gradient).max(axis=-1, keepdims=True) / len(logits)
+        )
+        return
     rows, (count, classes), alpha = checked_rows(case), case.shape, case.label_smoothing
     hit = np.zeros((len(rows), classes), bool)
     hit[np.arange(len(rows)), targets[rows]] = True
@@ -233,6 +252,10 @@ def _mean_loss(case: Case, logits: Array, targets: Array) -> Any:
     total = _wide(case, np.zeros(()))
     step = max(1, CHECKED_ELEMENTS // case.shape[-1])
     for start in range(0, case.shape[0], step):
+        if case.gamma or case.soft:
+            part = slice(start, start + step)
+            total += reference.cross_entropy(_wide(case, logits[part]), targets[part], gamma=case.gamma).sum()
+            continue
         log_probs = reference.log_softmax(_wide(case, logits[start : start + step]))
         hits = np.take_along_axis(log_probs, targets[start : start + step, np.newaxis], axis=-1)
         total -= (1 - case.label_smoothing) * hits.sum() + case.label_smoothing * log_probs.mean(axis=-1).sum()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cases import ONE_GIGABYTE, ONE_SHAPE, SHAPES, THREE_SHAPES, Shape, shape_name
+from cases import LOSS_SHAPES, ONE_GIGABYTE, ONE_SHAPE, SHAPES, THREE_SHAPES, Shape, shape_name
 from harness import geometric_mean
 from report import DASH, TIMES, YARDSTICKS, grid, label, like_with_like_title, number
 
@@ -24,6 +24,7 @@ Row = tuple[float, Shape]
 
 RESULTS = Path(__file__).with_name("results")
 NEW, OUT = "softmax float32", "softmax float32 out="
+LOSS = "cross_entropy float32 with gradient"
 RIVALS = {"onnxruntime": 1.5, "torch": 3, "jax": 3, "scipy": 12}  # how many times as long as ours they are to take
 
 
@@ -131,6 +132,18 @@ def of_shape(figure: str, shape: Shape) -> Callable[[Mapping[str, Any]], float |
     return lambda document: document[figure] if tuple(document["shape"]) == shape else None
 
 
+def slowest_linear(document: Mapping[str, Any]) -> float:
+    """Our time as a part of the faster peer's, where it is the largest."""
+    return max(
+        1 / min(entry["times_ours"] for name, entry in case["libraries"].items() if name != "softmax")
+        for case in document["cases"]
+    )
+
+
+def largest_linear(document: Mapping[str, Any]) -> float:
+    return max(float(case["libraries"]["softmax"]["beyond_gradients_mb"]) for case in document["cases"])
+
+
 GOALS: list[Ratio | Limit] = [
     *like_with_like(),
     Ratio(
@@ -152,6 +165,13 @@ GOALS: list[Ratio | Limit] = [
     *(Ratio(f"{title} 1x10", 1, "PyTorch", [(title, "torch")], [(1, 10)]) for title in (NEW, OUT)),
     sparse("sparsemax"),
     sparse("entmax15"),
+    beside("torch", 4, LOSS, LOSS_SHAPES),
+    beside("torch", 8, f"{LOSS} label_smoothing=0.1", LOSS_SHAPES),
+    beside("torch", 4, LOSS, [(100_000, 10)]),
+    beside("torch", 5, f"{LOSS} gamma=2", LOSS_SHAPES[:3]),
+    beside("torch", 5, f"{LOSS} of probabilities", LOSS_SHAPES[:3]),
+    Limit("linear_cross_entropy", 0.9, f"{TIMES} the faster of PyTorch's ways, every shape", "linear", slowest_linear),
+    Limit("linear_cross_entropy beyond its gradients", 64, "MB, every shape", "linear", largest_linear),
     Limit("softmax beside onnxruntime", 1.5, f"{TIMES} one thread", "neighbour", of_shape("ratio", ONE_SHAPE[0])),
     Limit("wheel", 1.5, "MB", "import", lambda document: document["wheel_mb"]),
     Limit("memory held beyond 1 GB and out=", 1, "MB", "memory", of_shape("beyond_mb", ONE_GIGABYTE)),

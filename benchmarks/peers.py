@@ -91,7 +91,8 @@ class Softmax(Library):
         return partial(self.api.entmax, logits, 1.5)
 
     def cross_entropy(self, case: Case, logits: Array, targets: Array) -> Call:
-        options = {"label_smoothing": case.label_smoothing} if case.label_smoothing else {}
+        given = {"label_smoothing": case.label_smoothing, "gamma": case.gamma}
+        options = {name: value for name, value in given.items() if value}
         return partial(self.api.value_and_grad(self.api.cross_entropy), logits, targets, **options)
 
 
@@ -128,6 +129,8 @@ class NumPy(Library):
         return lambda: 1 / (1 + np.exp(-logits))
 
     def cross_entropy(self, case: Case, logits: Array, targets: Array) -> Call:
+        if case.gamma or case.soft:
+            raise Missing("cross_entropy")
         rows, alpha = np.arange(len(logits)), case.label_smoothing
 
         def call() -> tuple[Any, Array]:
@@ -218,9 +221,13 @@ class Torch(Tensors):
         leaf, classes = self._tensor(logits).requires_grad_(), self._tensor(targets)
         function = self.torch.nn.functional.cross_entropy
 
+        def focal() -> Any:
+            cost = function(leaf, classes, reduction="none")
+            return ((1 - self.torch.exp(-cost)) ** case.gamma * cost).mean()
+
         def call() -> tuple[Any, Any]:
             leaf.grad = None
-            loss = function(leaf, classes, label_smoothing=case.label_smoothing)
+            loss = focal() if case.gamma else function(leaf, classes, label_smoothing=case.label_smoothing)
             loss.backward()
             return loss, leaf.grad
 
@@ -331,6 +338,8 @@ class Jax(Library):
         return self._compiled(self.jax.nn.sigmoid, logits)
 
     def cross_entropy(self, case: Case, logits: Array, targets: Array) -> Call:
+        if case.gamma or case.soft:
+            raise Missing("cross_entropy")
         alpha = case.label_smoothing
 
         def loss(logits: Any, targets: Any) -> Any:
