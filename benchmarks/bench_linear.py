@@ -2,8 +2,8 @@
 
     python benchmarks/bench_linear.py [--rounds N] [--quick]
 
-Each library runs in a process of its own, new for each round, in turn, as the peak of memory is that of a process; timed is
-its second call. Losses, and the gradients of some rows and classes, are compared with float64.
+Each library runs in a process of its own, a new one for each round, in turn, as the peak of memory is that of a process.
+Timed is its second call. Losses, and the gradients of some rows and classes, are compared with float64.
 """
 
 from __future__ import annotations

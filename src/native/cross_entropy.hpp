@@ -200,12 +200,12 @@ void write_slope(const Row<T>& x, T maximum, const Slope<T>& true_slope, const O
         const Reduction<S> row = reduction;
         const Scaling<S> scaling = all;
         const V zero = splat<S>(T(0)), smooth = splat<S>(T(slope.smooth)), hit = splat<S>(T(slope.hit));
-        unsigned tops = 0;
         for_vectors<S>(count, [&](auto width, ptrdiff_t i, int in_use) {
             V v[width()];
             Exponential<S> e[width()];
             load_all<S>(v, entries + i, in_use, T(-INFINITY));
             exponentials<false, false, S>(v, row, e);
+            unsigned tops = 0;
             for (int a = 0; a < width(); ++a) {
                 V g = scaling.template scale<false>(e[a].value()) - (v[a] == splat<S>(T(-INFINITY)) ? zero : smooth);
                 if (q != nullptr) {
@@ -214,10 +214,11 @@ void write_slope(const Row<T>& x, T maximum, const Slope<T>& true_slope, const O
                 }
                 store_first<S>(values + i + a * S::lanes, g, in_use);
             }
+            const ptrdiff_t end = tops == 0 ? i : std::min(i + width() * S::lanes, count);
+            for (ptrdiff_t k = i; k < end; ++k) {
+                if (entries[k] == top) values[k] = T(slope.of_maximum(double(q[k])));
+            }
         });
-        for (ptrdiff_t i = 0; tops != 0 && i < count; ++i) {
-            if (entries[i] == top) values[i] = T(slope.of_maximum(double(q[i])));
-        }
         if (octaves != 0) {
             for (ptrdiff_t i = 0; i < count; ++i) values[i] *= power;
         }
