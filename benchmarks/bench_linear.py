@@ -2,7 +2,7 @@
 
     python benchmarks/bench_linear.py [--rounds N] [--quick]
 
-Each library runs in a process of its own, a new one for each round, in turn, as the peak of memory is that of a process.
+Each library runs in a process of its own, a new one for each round, in turn, as a process remembers its peak of memory.
 Timed is its second call. Losses, and the gradients of some rows and classes, are compared with float64.
 """
 
