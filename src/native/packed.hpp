@@ -1,4 +1,4 @@
-// Rows that lie across memory (softmax along the first axis of a matrix): as many of them as a vector has lanes are
+// Rows that lie across memory (softmax along the first axis of a matrix): as many of them as a cache line has entries are
 // transposed into a buffer, worked on there like any other row, and transposed back.
 #pragma once
 
@@ -6,8 +6,18 @@
 
 namespace softmax::SOFTMAX_ISA {
 
+// Rows that are turned at a time: a whole cache line of each entry.
 template <class T>
-constexpr ptrdiff_t longest_transposed = 262144 / sizeof(T) / Simd<T>::lanes;  // the buffer stays in the cache
+constexpr int turned = Simd<T>::lanes == 1 ? 1 : 64 / int(sizeof(T));
+
+template <class T>
+constexpr ptrdiff_t longest_transposed = 262144 / (sizeof(T) * turned<T>);  // the buffer stays in the cache
+
+// From row to row in the buffer: an odd number of cache lines, so that rows do not share places in the cache.
+template <class T>
+constexpr ptrdiff_t turned_stride(ptrdiff_t n) {
+    return ((n + turned<T> - 1) / turned<T> | 1) * turned<T>;
+}
 
 // Whether adjacent rows are adjacent in memory, entry by entry.
 template <class T>
@@ -15,32 +25,53 @@ bool across(const Batch<T>& x) {
     return x.outer == ptrdiff_t(sizeof(T)) && x.inner != ptrdiff_t(sizeof(T)) && x.storage == Storage::own;
 }
 
-// `count` rows of n entries from row `first` on, to one row after the other; and back.
+// Calls body(j) for the whole vectors of n >= lanes entries; the last one may begin in the one before.
+template <class S, class Body>
+void for_vectors_of(ptrdiff_t n, const Body& body) {
+    ptrdiff_t j = 0;
+    for (; j + S::lanes <= n; j += S::lanes) body(j);
+    if (j < n) body(n - S::lanes);
+}
+
+// `count` rows of n entries from row `first` on, to rows `stride` entries apart; and back.
 template <class T>
-void read_transposed(const Batch<T>& x, ptrdiff_t first, int count, ptrdiff_t n, T* rows) {
+void read_transposed(const Batch<T>& x, ptrdiff_t first, int count, ptrdiff_t n, T* rows,
+                     ptrdiff_t stride) {
     using S = Simd<T>;
-    for (ptrdiff_t j = 0; j < n; j += S::lanes) {
-        const int width = int(n - j < S::lanes ? n - j : S::lanes);
-        typename S::V square[S::lanes];
-        for (int i = 0; i < S::lanes; ++i) {
-            square[i] = i < width ? load_first<S>(x.entry(first, j + i), count, T(0)) : splat<S>(T(0));
+    if (n < S::lanes || count < part_length<S>) {
+        for (int i = 0; i < count; ++i) {
+            for (ptrdiff_t j = 0; j < n; ++j) rows[i * stride + j] = *x.entry(first + i, j);
         }
-        transpose<S>(square, count);
-        for (int i = 0; i < S::lanes && i < count; ++i) store_first<S>(rows + i * n + j, square[i], width);
+        return;
     }
+    for_vectors_of<S>(n, [&](ptrdiff_t j) {
+        const T* line[S::lanes];
+        for (int k = 0; k < S::lanes; ++k) line[k] = x.entry(first, j + k);
+        for_parts<S>(count, [&](ptrdiff_t i) {
+            typename S::V v[part_length<S>];
+            read_columns<S>(line, i, v);
+            for (int k = 0; k < part_length<S>; ++k) store(rows + (i + k) * stride + j, v[k]);
+        });
+    });
 }
 template <class T>
-void write_transposed(const T* rows, const Batch<T>& out, ptrdiff_t first, int count, ptrdiff_t n) {
+void write_transposed(const T* rows, ptrdiff_t stride, const Batch<T>& out, ptrdiff_t first, int count, ptrdiff_t n) {
     using S = Simd<T>;
-    for (ptrdiff_t j = 0; j < n; j += S::lanes) {
-        const int width = int(n - j < S::lanes ? n - j : S::lanes);
-        typename S::V square[S::lanes];
-        for (int i = 0; i < S::lanes; ++i) {
-            square[i] = i < count ? load_first<S>(rows + i * n + j, width, T(0)) : splat<S>(T(0));
+    if (n < S::lanes || count < part_length<S>) {
+        for (int i = 0; i < count; ++i) {
+            for (ptrdiff_t j = 0; j < n; ++j) *out.entry(first + i, j) = rows[i * stride + j];
         }
-        transpose<S>(square, width);
-        for (int i = 0; i < S::lanes && i < width; ++i) store_first<S>(out.entry(first, j + i), square[i], count);
+        return;
     }
+    for_vectors_of<S>(n, [&](ptrdiff_t j) {
+        T* line[S::lanes];
+        for (int k = 0; k < S::lanes; ++k) line[k] = out.entry(first, j + k);
+        for_parts<S>(count, [&](ptrdiff_t i) {
+            typename S::V v[part_length<S>];
+            for (int k = 0; k < part_length<S>; ++k) v[k] = load<S>(rows + (i + k) * stride + j);
+            write_columns<S>(v, line, i, S::lanes);
+        });
+    });
 }
 
 template <class T>
@@ -61,22 +92,23 @@ bool worth_streaming(const Batch<T>& x, const Batch<T>& out, ptrdiff_t rows, ptr
 template <class T, class Body>
 void for_each_row(const Batch<T>& x, const Batch<char>* mask, const Batch<T>* out, ptrdiff_t rows, ptrdiff_t n,
                   const Body& body) {
-    constexpr int lanes = Simd<T>::lanes;
-    if (lanes > 1 && rows > 1 && across(x) && mask == nullptr && n <= longest_transposed<T>) {
-        return for_rows((rows + lanes - 1) / lanes, n * lanes, [&](ptrdiff_t index, int) {
-            alignas(64) T buffer[longest_transposed<T> * lanes];
-            const ptrdiff_t first = index * lanes;
-            const int count = int(rows - first < lanes ? rows - first : lanes);
-            read_transposed(x, first, count, n, buffer);
+    constexpr int together = turned<T>;
+    if (together > 1 && rows > 1 && across(x) && mask == nullptr && n <= longest_transposed<T>) {
+        return for_rows((rows + together - 1) / together, n * together, [&](ptrdiff_t index, int) {
+            alignas(64) T buffer[turned_stride<T>(longest_transposed<T>) * together];
+            const ptrdiff_t stride = turned_stride<T>(n);
+            const ptrdiff_t first = index * together;
+            const int count = int(rows - first < together ? rows - first : together);
+            read_transposed(x, first, count, n, buffer, stride);
             const bool back = out != nullptr && across(*out);
             for (int i = 0; i < count; ++i) {
-                char* row = reinterpret_cast<char*>(buffer + i * n);
+                char* row = reinterpret_cast<char*>(buffer + i * stride);
                 OutRow<T> to = {row, sizeof(T)};
                 if (out != nullptr && !back) to = {out->data + (first + i) * out->outer, out->inner, out->storage};
                 with_packed(Row<T>{row, sizeof(T), nullptr, 0, n}, out == nullptr ? nullptr : &to,
                             [&](const Row<T>& x, const OutRow<T>* y) { body(x, y, first + i, 1); });
             }
-            if (back) write_transposed(buffer, *out, first, count, n);
+            if (back) write_transposed(buffer, stride, *out, first, count, n);
         });
     }
     const bool streaming = out != nullptr && worth_streaming(x, *out, rows, n);

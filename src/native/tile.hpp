@@ -33,10 +33,10 @@ template <class T>
 struct Tile {
     using S = Simd<T>;
     using V = typename S::V;
-    V column[lanes_limit + S::lanes];  // room for a whole square behind the last class
-    ptrdiff_t first;                   // the row in lane 0
-    int rows;                          // lanes in use
-    ptrdiff_t n;                       // classes
+    V column[lanes_limit];
+    ptrdiff_t first;  // the row in lane 0
+    int rows;         // lanes in use
+    ptrdiff_t n;      // classes
 
     T& entry(int lane, ptrdiff_t j) { return reinterpret_cast<T*>(&column[j])[lane]; }
 
@@ -53,21 +53,10 @@ struct Tile {
     void read_own(const Batch<T>& x) {
         if (x.outer == sizeof(T) && rows == S::lanes) {
             for (ptrdiff_t j = 0; j < n; ++j) column[j] = load<S>(x.entry(first, j));
-        } else if (x.inner == sizeof(T)) {
-            for (ptrdiff_t j = 0; j < n; j += S::lanes) {
-                const int width = int(n - j < S::lanes ? n - j : S::lanes);
-                V square[S::lanes];
-                if (rows == S::lanes) {
-                    for (int row = 0; row < S::lanes; ++row)
-                        square[row] = load_first<S>(x.entry(first + row, j), width, T(0));
-                } else {
-                    for (int row = 0; row < S::lanes; ++row) {
-                        square[row] = load_first<S>(x.entry(first + (row < rows ? row : 0), j), width, T(0));
-                    }
-                }
-                transpose<S>(square, width);
-                for (int i = 0; i < S::lanes; ++i) column[j + i] = square[i];
-            }
+        } else if (x.inner == sizeof(T) && n >= part_length<S>) {
+            const T* lane[S::lanes];  // those that are not in use repeat the last
+            for (int i = 0; i < S::lanes; ++i) lane[i] = x.entry(first + std::min(i, rows - 1), 0);
+            for_parts<S>(n, [&](ptrdiff_t j) { read_columns<S>(lane, j, column + j); });
         } else {
             for (ptrdiff_t j = 0; j < n; ++j) {
                 column[j] = splat<S>(T(0));
@@ -90,21 +79,10 @@ struct Tile {
     void write_own(const Batch<T>& out) {
         if (out.outer == sizeof(T) && rows == S::lanes) {
             for (ptrdiff_t j = 0; j < n; ++j) store(out.entry(first, j), column[j]);
-        } else if (out.inner == sizeof(T)) {
-            for (ptrdiff_t j = 0; j < n; j += S::lanes) {
-                const int width = int(n - j < S::lanes ? n - j : S::lanes);
-                V square[S::lanes];
-                for (int i = 0; i < S::lanes; ++i) square[i] = column[j + i];
-                transpose_back<S>(square, width);
-                if (rows == S::lanes) {
-                    for (int row = 0; row < S::lanes; ++row)
-                        store_first<S>(out.entry(first + row, j), square[row], width);
-                } else {
-                    for (int row = 0; row < S::lanes && row < rows; ++row) {
-                        store_first<S>(out.entry(first + row, j), square[row], width);
-                    }
-                }
-            }
+        } else if (out.inner == sizeof(T) && n >= part_length<S>) {
+            T* lane[S::lanes];
+            for (int i = 0; i < S::lanes; ++i) lane[i] = out.entry(first + std::min(i, rows - 1), 0);
+            for_parts<S>(n, [&](ptrdiff_t j) { write_columns<S>(column + j, lane, j, rows); });
         } else {
             for (ptrdiff_t j = 0; j < n; ++j) {
                 for (int row = 0; row < rows; ++row) *out.entry(first + row, j) = entry(row, j);
