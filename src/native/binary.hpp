@@ -38,7 +38,7 @@ SOFTMAX_INLINE LossAndSlope<typename S::V> binary_entry(const typename S::V& x, 
     using V = typename S::V;
     const V none = splat<S>(T(0)), unguard = splat<S>(power<T>(-Float<T>::guard));
     const auto negative = x < none;
-    const Pair<V> e = as_pair(exponential<false, true, S>(V(negative ? x : -x), zero));
+    const Pair<V> e = as_pair(absolute(exponential<false, true, S>(V(negative ? x : -x), zero)));
     const V log = log1p<T, S>(Pair<V>{e.high * unguard, e.low * unguard}).high;
     const V if_true = V(negative ? -x : none) + log, if_false = V(negative ? none : x) + log;
     const V loss = V(a == none ? none : a * if_true) + V(b == none ? none : b * if_false);

@@ -15,7 +15,7 @@
 //
 // Where a vector register can be a table (`table_bits` = b > 0 in simd.hpp), the steps of n are 2^-b octaves instead: the
 // low b bits of n - k choose 2^(j/2^b) from the table, |r| <= 0.3475 / 2^b, and q needs 2 coefficients instead of 5 (error
-// 2^-29) or 7 instead of 11 (2^-65). What the table's float32 entries round off is added to r. Then r, being small, may be
+// 2^-29) or 7 instead of 11 (2^-65). What the table's entries round off is added to r where it counts. Then r, being small, may be
 // rounded, and so may its polynomial: the exponential has one rounding that matters, its last.
 //
 // Powers are kept times 2^guard, so that every n - k that can show in a result stays in the normal range; the guard leaves
@@ -55,6 +55,9 @@ struct Float<double> {
                                    0x1.af6d42c0206efp-26,
                                    0x1.1e3c45d024ebdp-29};
 };
+
+template <class T>
+constexpr typename IntOf<T>::type exponent_field = -(typename IntOf<T>::type(1) << Float<T>::fraction_bits);  // and the sign
 
 constexpr double log2_e = 0x1.71547652b82fep+0;
 constexpr DD ln_2 = {0x1.62e42fefa39efp-1, 0x1.abc9e3b39803fp-56};
@@ -104,9 +107,12 @@ struct Reduction {
     }
 };
 
-// What 2^(j / 2^bits) is made of, j = 0 .. 2^bits - 1, and q for |r| <= ln 2 / 2^(bits + 1). Powers are bit patterns less
+// What 2^(j / 2^bits) is made of, j = 0 .. 2^bits - 1, and q for |r| <= ln 2 / 2^(bits + 1). `powers` are bit patterns less
 // the exponent's bias and less j / 2^bits octaves, so that adding n - k, fraction and all, to the exponent field leaves
 // the power; `errors` is what the number so rounded is off by, relative to it.
+//
+// Eight numbers need no errors: `values` are 2^(j/8) times a scale, found by search, for which all eight happen to round
+// with less than 2^-28.4. Shares and their logarithms do not change when all exponentials are scaled; see `absolute`.
 template <class T, int bits>
 struct ExpTable;
 
@@ -123,10 +129,8 @@ struct ExpTable<float, 4> {
 };
 template <>
 struct ExpTable<float, 3> {
-    static constexpr std::int32_t powers[] = {0x0,      -0x46a3e, -0x7c810, -0xa0129,
-                                              -0xafb0d, -0xa98d6, -0x8bb03, -0x53f39};
-    static constexpr float errors[] = {0x0p0f,          -0x1.9c0c22p-27f, 0x1.125002p-25f,  -0x1.0a3550p-25f,
-                                       0x1.26055cp-26f, 0x1.67a1cap-28f,  -0x1.f9c304p-27f, -0x1.a5217cp-28f};
+    static constexpr float values[] = {0x1.16747cp+0f, 0x1.2fa848p+0f, 0x1.4b2404p+0f, 0x1.691c8ap+0f, 0x1.89cb7cp+0f, 0x1.ad6fb4p+0f, 0x1.d44dbcp+0f, 0x1.feb052p+0f};
+    static constexpr double scale = 0x1.16747bf7c5c1p+0;
     static constexpr float q[] = {0x1p-1f, 0x1.554f8ap-3f, 0x1.504ec4p-5f};
 };
 template <>
@@ -211,7 +215,7 @@ SOFTMAX_INLINE typename S::V tanh(const typename S::V& u) {
     return u < zero ? V(-result) : result;
 }
 
-// e = 2^(n-k+guard) e^r as an unevaluated sum. With a table: high (1 + low), |low| < 2^-4; else high + low, |low| <= half
+// e = 2^(n-k+guard) e^r as an unevaluated sum. With a table: high (1 + low), |low| < 1/8; else high + low, |low| <= half
 // an ulp of high.
 template <class S>
 struct Exponential {
@@ -233,6 +237,17 @@ struct Exponential {
         low = lanes ? zero : low;
     }
 };
+
+// e without the scale of its table, for what is not divided by another exponential.
+template <class S>
+SOFTMAX_INLINE Exponential<S> absolute(const Exponential<S>& e) {
+    using T = typename S::T;
+    if constexpr (table_bits<S> > 0 && requires { ExpTable<T, table_bits<S>>::scale; }) {
+        constexpr double inverse = 1 / ExpTable<T, table_bits<S>>::scale;
+        return {e.high, fma(e.low, splat<S>(T(inverse)), splat<S>(T(inverse - 1)))};
+    }
+    return e;
+}
 
 // e as a pair whose low part is below half an ulp of the high one.
 template <class S>
@@ -264,10 +279,17 @@ SOFTMAX_INLINE void exponentials(const typename S::V (&entries)[Count], const Re
     if constexpr (bits > 0) {
         using Table = ExpTable<T, bits>;
         if constexpr (Tempered) SOFTMAX_EACH r[i] = r[i] * row.inverse_high;
-        SOFTMAX_EACH r[i] = r[i] + lookup<S>(Table::errors, bit_cast<I>(rounded[i]));
-        SOFTMAX_EACH {
-            const I power = bit_cast<I>(rounded[i]) << (Float<T>::fraction_bits - bits);
-            e[i].high = bit_cast<V>(I(bit_cast<I>(lookup<S>(Table::powers, bit_cast<I>(rounded[i]))) + power));
+        if constexpr (requires { Table::errors; }) {
+            SOFTMAX_EACH r[i] = r[i] + lookup<S>(Table::errors, bit_cast<I>(rounded[i]));
+            SOFTMAX_EACH {
+                const I power = bit_cast<I>(rounded[i]) << (Float<T>::fraction_bits - bits);
+                e[i].high = bit_cast<V>(I(bit_cast<I>(lookup<S>(Table::powers, bit_cast<I>(rounded[i]))) + power));
+            }
+        } else {
+            SOFTMAX_EACH {
+                const I power = (bit_cast<I>(rounded[i]) << (Float<T>::fraction_bits - bits)) & exponent_field<T>;
+                e[i].high = lookup<S>(Table::values, bit_cast<I>(rounded[i])) * bit_cast<V>(power);
+            }
         }
         V r2[Count], q[Count];
         SOFTMAX_EACH r2[i] = r[i] * r[i];

@@ -45,7 +45,7 @@ SOFTMAX_INLINE typename S::V sigmoid(const typename S::V& x, const Reduction<S>&
     using V = typename S::V;
     const V nothing = splat<S>(T(0)), guard = splat<S>(power<T>(Float<T>::guard));
     const auto negative = x < nothing;
-    const Pair<V> e = as_pair(exponential<false, true, S>(V(negative ? x : -x), zero));
+    const Pair<V> e = as_pair(absolute(exponential<false, true, S>(V(negative ? x : -x), zero)));
     const V result = BySum<T, S>(e)(Pair<V>{negative ? e.high : guard, negative ? e.low : nothing});
     return x == x ? result : x;
 }
@@ -55,7 +55,7 @@ SOFTMAX_INLINE typename S::V log_sigmoid(const typename S::V& x, const Reduction
     using V = typename S::V;
     const V nothing = splat<S>(T(0)), unguard = splat<S>(power<T>(-Float<T>::guard));
     const auto negative = x < nothing;
-    const Pair<V> e = as_pair(exponential<false, true, S>(V(negative ? x : -x), zero));
+    const Pair<V> e = as_pair(absolute(exponential<false, true, S>(V(negative ? x : -x), zero)));
     const V log = log1p<T, S>(Pair<V>{e.high * unguard, e.low * unguard}).high;
     const V result = V(negative ? x : nothing) - log;
     return x == x ? result : x;

@@ -264,7 +264,7 @@ void log_softmax_vjp_row(const VjpRow<T>& row, double temperature, int threads) 
             load_all<S>(v, y + i, in_use, T(0));
             load_all<S>(gradient, dy + i, in_use, T(0));
             for (int a = 0; a < width(); ++a) {
-                const V p = exponential<false, false, S>(v[a], zero).value() * unguard;
+                const V p = absolute(exponential<false, false, S>(v[a], zero)).value() * unguard;
                 const V slope = fma(V(-p), splat<S>(high), gradient[a]) - p * low;
                 const V result = v[a] == v[a] ? slope : v[a];
                 store_first<S>(dx + i + a * S::lanes, V(v[a] == nothing ? none : result), in_use);
