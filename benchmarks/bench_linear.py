@@ -2,7 +2,7 @@
 
     python benchmarks/bench_linear.py [--rounds N] [--quick]
 
-Each library runs in a process of its own, a new one for each round, in turn, as a process remembers its peak of memory.
+Each library runs in a process of its own, a new one for each round, in turn.
 Timed is its second call. Losses, and the gradients of some rows and classes, are compared with float64.
 """
 
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from harness import environment, machine, processors
 from report import grid, number, save_json
+from worker import status
 
 RESULTS = Path(__file__).with_name("results")
 Shape = tuple[int, int, int]  # rows, features, classes
@@ -74,10 +75,12 @@ def call_of(library: str, features: Any, weight: Any, targets: Any) -> Callable[
     return theirs
 
 
-def peak() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def held_by(call: Callable[[], Any]) -> int:
+    """The most bytes that a call holds beyond those held before it. Linux only."""
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    call()
+    return status("VmHWM") - before
 
 
 def child(library: str, shape: Shape) -> None:
@@ -86,9 +89,7 @@ def child(library: str, shape: Shape) -> None:
     small = problem(QUICK_SHAPE)
     call_of(library, *small)()  # what is loaded at the first call
     call = call_of(library, *arrays)
-    before = peak()
-    call()
-    held = peak() - before
+    held = held_by(call)
     start = time.perf_counter()
     loss, by_features, by_weight = call()
     seconds = time.perf_counter() - start
