@@ -28,4 +28,30 @@ struct Focused {
     }
 };
 
+// The same for rows in lanes whose target is not impossible; gamma > 0.
+template <class Numbers>
+struct FocusedLanes {
+    Numbers loss, slope;
+
+    FocusedLanes(const Numbers& cost, const Numbers& p, const Numbers& rest, double gamma) {
+        Numbers scale = rest, over_rest = rest - rest + 1;  // rest^gamma, rest^(gamma - 1)
+        if (gamma == 2) {
+            scale = rest * rest;
+            over_rest = rest;
+        } else if (gamma != 1) {
+            constexpr int lanes = sizeof(Numbers) / sizeof(double);
+            double each[lanes], scales[lanes], over[lanes];
+            std::memcpy(each, &rest, sizeof each);
+            for (int lane = 0; lane < lanes; ++lane) {
+                scales[lane] = focus(each[lane], gamma);
+                over[lane] = each[lane] == 0 ? 0 : scales[lane] / each[lane];
+            }
+            std::memcpy(&scale, scales, sizeof scale);
+            std::memcpy(&over_rest, over, sizeof over_rest);
+        }
+        loss = scale * cost;
+        slope = scale + gamma * p * over_rest * cost;
+    }
+};
+
 }  // namespace softmax::SOFTMAX_ISA
