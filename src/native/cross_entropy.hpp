@@ -21,9 +21,7 @@ struct LossOptions {
     double smoothing, gamma, z_loss, softcap;  // softcap 0: none
 
     // Whether rows of few classes can be worked on one a lane.
-    bool for_lanes(bool soft) const {
-        return z_loss == 0 && softcap == 0 && (gamma == 0 || (!soft && smoothing == 0));
-    }
+    bool for_lanes(bool soft) const { return z_loss == 0 && softcap == 0 && (gamma == 0 || (!soft && smoothing == 0)); }
 };
 
 // What a row is to be: a class, or a probability for each.

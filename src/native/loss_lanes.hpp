@@ -75,9 +75,7 @@ struct LossTile {
     // The share of the maximum and of an entry x, and of all classes but that one, with their relative precision.
     Pair<V> p_of_maximum() const { return multiply(top, inverse); }
     Pair<V> rest_of_maximum() const { return multiply(others, p_of_maximum()); }
-    Pair<V> p_of(const V& x) const {
-        return multiply(as_pair(exponential<false, true, S>(x, reduction())), inverse);
-    }
+    Pair<V> p_of(const V& x) const { return multiply(as_pair(exponential<false, true, S>(x, reduction())), inverse); }
     Pair<V> rest_of(const V& x, const Pair<V>& p) const {
         const Pair<V> sure = rest_of_maximum(), other = fast_two_sum(splat<S>(T(1)), V(-p.high));  // other: p <= 1/2
         const auto is_sure = x == tops.maximum;
