@@ -152,6 +152,23 @@ def predict(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A model that softmax train has saved.", metavar="MODEL")],
+    output: Annotated[str, typer.Argument(help="The .onnx file to write.", metavar="FILE")],
+) -> None:
+    """Write a model as one ONNX file.
+
+    The graph goes from the columns of a table to classes and probabilities. It is written once onnxruntime has given the
+    same probabilities as the model.
+
+    Example: softmax export iris.skops iris.onnx
+    """
+    from .export import export
+
+    export(model, output)
+
+
+@app.command()
 def demo(
     output: Annotated[str, _option("Where to save the model.", "FILE", "-o", "--output")] = "digits.skops",
 ) -> None:

@@ -14,6 +14,7 @@ EXTRAS = {
     "cli": ("typer", "rich", "polars"),
     "learn": ("scikit-learn", "scipy", "threadpoolctl", "skops"),
     "report": ("jinja2", "matplotlib"),
+    "onnx": ("onnx", "onnxruntime"),
 }
 
 

@@ -79,7 +79,7 @@ class Model:
 
     def note_unseen(self, table: Table, frame: pl.DataFrame) -> None:
         """Say which categories among the features of a table the model has not seen."""
-        for column, known in zip(self.facts.categorical, self._categories(), strict=True):
+        for column, known in zip(self.facts.categorical, self.categories, strict=True):
             values, texts = frame[column], [category for category in known if category is not None]
             unseen = (~values.is_in(texts)).fill_null(len(texts) == len(known))
             row = first(unseen)
@@ -106,10 +106,15 @@ class Model:
             content = {"pipeline": self.pipeline, "facts": vars(self.facts)}
             skops.io.dump(content, file, compression=ZIP_DEFLATED)
 
-    def _categories(self) -> list[Labels]:
-        if not self.facts.categorical:
-            return []
-        return list(self.pipeline[0].named_transformers_["categorical"].categories_)
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """The fitted transformers of "numeric" and "categorical" columns, where there are such columns."""
+        return dict(self.pipeline[0].named_transformers_)
+
+    @property
+    def categories(self) -> list[Labels]:
+        """What each categorical column may be, None for a missing value."""
+        return list(self.preprocessing["categorical"].categories_) if self.facts.categorical else []
 
 
 def fit(

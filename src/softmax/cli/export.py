@@ -1,0 +1,180 @@
+"""`softmax export`: a model as one ONNX graph, from the columns of a table to classes and probabilities.
+
+The graph computes in float64, as the model does, so that columns of large numbers lose nothing:
+
+    numbers (n,)  ->  missing filled in, scaled      one input a column; NaN is a missing value
+    texts (n,)    ->  one-hot, zeros where unknown   one input a column; "" is a missing value
+    all beside each other  ->  layers  ->  softmax  ->  probabilities (n, K) in float32, and prediction (n,)
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .. import __version__
+from .._text import count, listing
+from .console import Problem, Status, check_writable, replacing
+from .models import Model, load
+
+OPSET = 17  # of 2022: what runs it need not be new
+TOLERANCE = 1e-6  # of the probabilities: they are float32
+COMPARED = 1000  # rows
+OUTPUTS = ("prediction", "probabilities")
+
+Array = NDArray[Any]
+
+
+def export(model: str, output: str) -> None:
+    """Write the model in a file as ONNX, once onnxruntime has given the same probabilities."""
+    check_writable(output, (".onnx",))
+    onnx, onnxruntime = _packages()
+    loaded = load(model)
+    for column in [*loaded.facts.numeric, *loaded.facts.categorical]:
+        if column in OUTPUTS:
+            raise Problem(f"{model}: column {column!r} has the name of an output of the ONNX file, rename it and train")
+    graph = Graph(onnx, loaded).model()
+    data = graph.SerializeToString()
+    worst = difference(onnxruntime, data, loaded, examples(loaded))
+    if not worst <= TOLERANCE:
+        message = f"onnxruntime's probabilities differ by {worst:.1g}, at most {TOLERANCE:g} is expected"
+        raise Problem(f"{model}: {message}", Status.FAILED)
+    with replacing(output) as file:
+        file.write(data)
+    facts = loaded.facts
+    columns = [count(len(facts.numeric), "column") + " of numbers (float64)"] if facts.numeric else []
+    columns += [count(len(facts.categorical), "column") + " of texts"] if facts.categorical else []
+    print(f"Inputs: {' and '.join(columns)}, each of shape (n,); a missing value is NaN, or an empty text.")
+    print(f"Outputs: prediction (n,), and probabilities (n, {len(loaded.classes)}): {listing(labels(loaded), 10)}.")
+    print(f"onnxruntime gives the same probabilities, within {worst:.1g}, on {COMPARED} rows like the training data.")
+    print(f"Saved {output} ({len(data) / 1000:.1f} kB).")
+
+
+def _packages() -> tuple[Any, Any]:
+    try:
+        import onnx
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise Problem(f"softmax export needs {error.name}: pip install 'softmax[onnx]'") from error
+    return onnx, onnxruntime
+
+
+class Graph:
+    """The nodes of a model's graph. A step adds nodes and returns the name of its result."""
+
+    def __init__(self, onnx: Any, model: Model) -> None:
+        self.onnx, self.loaded = onnx, model
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def model(self) -> Any:
+        """The checked ONNX model."""
+        helper, kinds = self.onnx.helper, self.onnx.TensorProto
+        facts, classes = self.loaded.facts, self.loaded.classes
+        parts = [self._numbers()] if facts.numeric else []
+        parts += [
+            self._one_hot(column, categories)
+            for column, categories in zip(facts.categorical, self.loaded.categories, strict=True)
+        ]
+        logits = self._layers(self._node("Concat", *parts, axis=1))
+        probs = self._node("Softmax", logits, axis=1)
+        self._node("Cast", probs, to=kinds.FLOAT, output="probabilities")
+        index = self._node("ArgMax", probs, axis=1, keepdims=0)
+        texts = self._constant(np.array(labels(self.loaded), object))
+        self._node("Gather", texts, index, output="prediction")
+        inputs = [helper.make_tensor_value_info(column, kinds.DOUBLE, ["n"]) for column in facts.numeric]
+        inputs += [helper.make_tensor_value_info(column, kinds.STRING, ["n"]) for column in facts.categorical]
+        outputs = [
+            helper.make_tensor_value_info("prediction", kinds.STRING, ["n"]),
+            helper.make_tensor_value_info("probabilities", kinds.FLOAT, ["n", len(classes)]),
+        ]
+        graph = helper.make_graph(self.nodes, "softmax", inputs, outputs, self.constants)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3)]
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=8, producer_name="softmax", producer_version=__version__
+        )
+        helper.set_model_props(model, {"classes": json.dumps(labels(self.loaded)), "target": facts.target})
+        self.onnx.checker.check_model(model)
+        return model
+
+    def _numbers(self) -> str:
+        imputer, scaler = (step for _, step in self.loaded.preprocessing["numeric"].steps)
+        columns = [self._node("Unsqueeze", column, self._ints(1)) for column in self.loaded.facts.numeric]
+        x = self._node("Concat", *columns, axis=1)
+        filled = self._node("Where", self._node("IsNaN", x), self._constant(imputer.statistics_), x)
+        centred = self._node("Sub", filled, self._constant(scaler.mean_))
+        return self._node("Div", centred, self._constant(scaler.scale_))
+
+    def _one_hot(self, column: str, categories: Array) -> str:
+        known = ["" if category is None else category for category in categories]
+        hot = self._node("OneHotEncoder", column, domain="ai.onnx.ml", cats_strings=known, zeros=1)
+        flat = self._node("Reshape", hot, self._ints(-1, len(known)))
+        return self._node("Cast", flat, to=self.onnx.TensorProto.DOUBLE)
+
+    def _layers(self, x: str) -> str:
+        classifier = self.loaded.pipeline[-1]
+        activation = {"relu": "Relu", "tanh": "Tanh"}[classifier.activation]
+        layers = list(zip(classifier.coefs_, classifier.intercepts_, strict=True))
+        for number, (coef, intercept) in enumerate(layers):
+            product = self._node("MatMul", x, self._constant(coef))
+            x = self._node("Add", product, self._constant(intercept))
+            if number < len(layers) - 1:
+                x = self._node(activation, x)
+        if layers[-1][0].shape[1] == 1:  # the logit of the first of two classes is 0
+            x = self._node("Concat", self._node("Sub", x, x), x, axis=1)
+        return x
+
+    def _node(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        output = output or f"{operator}_{len(self.nodes)}"
+        self.nodes.append(self.onnx.helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    def _constant(self, values: Array) -> str:
+        name = f"constant_{len(self.constants)}"
+        array = values if values.dtype == object else np.asarray(values, np.float64)
+        self.constants.append(self.onnx.numpy_helper.from_array(array, name))
+        return name
+
+    def _ints(self, *values: int) -> str:
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(self.onnx.numpy_helper.from_array(np.array(values, np.int64), name))
+        return name
+
+
+def labels(model: Model) -> list[str]:
+    """The classes as texts: an output of an ONNX graph has one type."""
+    return [str(label) for label in model.classes]
+
+
+def examples(model: Model) -> pl.DataFrame:
+    """Rows like those that the model was trained on, missing and unknown values among them."""
+    rng = np.random.default_rng(0)
+    columns: dict[str, Any] = {}
+    if model.facts.numeric:
+        scaler = model.preprocessing["numeric"].steps[1][1]
+        for column, mean, scale in zip(model.facts.numeric, scaler.mean_, scaler.scale_, strict=True):
+            numbers = mean + scale * 2 * rng.standard_normal(COMPARED)
+            columns[column] = pl.Series(np.where(rng.random(COMPARED) < 0.05, np.nan, numbers)).fill_nan(None)
+    for column, categories in zip(model.facts.categorical, model.categories, strict=True):
+        known = [*categories, None, "a text that no table has"]
+        columns[column] = pl.Series([known[i] for i in rng.integers(len(known), size=COMPARED)], dtype=pl.String)
+    return pl.DataFrame(columns)
+
+
+def difference(onnxruntime: Any, data: bytes, model: Model, frame: pl.DataFrame) -> float:
+    """The largest difference of a probability between onnxruntime and the model; infinite where a class differs."""
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    feed = {column: frame[column].fill_null(np.nan).to_numpy() for column in model.facts.numeric}
+    feed |= {column: frame[column].fill_null("").to_numpy().astype(object) for column in model.facts.categorical}
+    predictions, probs = session.run(["prediction", "probabilities"], feed)
+    expected = model.probabilities(frame)
+    top = np.sort(expected, axis=1)
+    clear = top[:, -1] - top[:, -2] > TOLERANCE
+    winners = np.array(labels(model))[expected.argmax(axis=1)]
+    if (winners != predictions)[clear].any():
+        return np.inf
+    return float(np.abs(probs - expected).max())
