@@ -158,8 +158,8 @@ def export(
 ) -> None:
     """Write a model as one ONNX file.
 
-    The graph goes from the columns of a table to classes and probabilities. It is written once onnxruntime has given the
-    same probabilities as the model.
+    The graph goes from the columns of a table to classes and probabilities. It is written once onnxruntime has given
+    the same probabilities as the model.
 
     Example: softmax export iris.skops iris.onnx
     """
