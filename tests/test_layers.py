@@ -18,7 +18,7 @@ LAYERS = [
     "cli",
     "report plot",
     "learn",
-    "solvers",
+    "solvers attribution",
     "network",
     "softmax",
     "explanation ensemble",

@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
@@ -19,6 +20,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classi
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from . import log_softmax, softmax
+from .attribution import Attribution, attribute
 from .network import Array, Network, Objective, Rows, class_logits, forward
 from .solvers import Adam, Monitor, Outcome, minimize_adam, minimize_lbfgs
 
@@ -69,6 +71,10 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         L-BFGS stops when no entry of the gradient exceeds tol/10, measured in units in which every parameter has unit
         curvature: the default leaves errors of about 1e-4 in the probabilities. Adam, and both with `early_stopping`,
         stop after 10 iterations in which the loss did not improve by `tol`.
+    label_smoothing : float, default=0.0
+        That of `softmax.cross_entropy`: the part of each target, in [0, 1], that goes to all classes alike.
+    gamma : float, default=0.0
+        That of the focal loss, at least 0: rows that are right already count less. Above 0 the objective is not convex.
     class_weight : dict, "balanced" or None, default=None
         Weights by class label, multiplied with the sample weights. "balanced" gives every class the same total.
     early_stopping : bool, default=False
@@ -139,6 +145,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "label_smoothing": [Interval(Real, 0, 1, closed="both")],
+        "gamma": [Interval(Real, 0, None, closed="left")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -168,6 +176,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         batch_size: int | str = "auto",
         max_iter: int = 200,
         tol: float = 1e-4,
+        label_smoothing: float = 0.0,
+        gamma: float = 0.0,
         class_weight: dict[Any, float] | str | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -183,6 +193,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
+        self.label_smoothing = label_smoothing
+        self.gamma = gamma
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -196,8 +208,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite features; float32 is computed in float32, everything else in float64.
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Finite features; float32 is computed in float32, everything else in float64. Sparse ones stay sparse.
         y : array-like of shape (n_samples,)
             Labels of at least two classes: numbers or strings.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -258,7 +270,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             As for :meth:`fit`.
         y : array-like of shape (n_samples,)
             Labels, all among `classes`.
@@ -311,7 +323,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -325,7 +337,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -338,7 +350,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -351,7 +363,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -361,9 +373,50 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         outputs = self._outputs(X)
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
+    def explain(self, x: Any) -> Attribution:
+        """What each feature of one row has added to each logit; the parts add up to the logits.
+
+        Without hidden layers a part is the feature times its weight, exactly. Through hidden layers a neuron hands its
+        change, against a row of zeros, on in proportion to what came to it (DeepLIFT's rescale rule).
+
+        Parameters
+        ----------
+        x : array-like of shape (n_features,) or (1, n_features)
+
+        Returns
+        -------
+        attribution : Attribution
+            Its `contributions` (n_features, K) and `base` (K,), the logits of a row of zeros, add up; `print` it.
+
+        Raises
+        ------
+        ValueError
+            If x is not one row of `n_features_in_` features.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True, as_frame=False)
+        >>> why = SoftmaxClassifier(alpha=1.0).fit(X, y).explain(X[0])
+        >>> bool(np.allclose(why.base + why.contributions.sum(axis=0), why.logits))
+        True
+        """
+        if not hasattr(x, "columns"):  # a table keeps its names
+            x = x if scipy.sparse.issparse(x) else np.atleast_2d(np.asarray(x))
+        X = self._check_X(x)
+        if X.shape[0] != 1:
+            raise ValueError(f"x must be one row of {self.n_features_in_} features, got {X.shape[0]} rows.")
+        row = (X.toarray() if scipy.sparse.issparse(X) else X).ravel()
+        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(len(row))])
+        return attribute(row, self.coefs_, self.intercepts_, self.activation, self.classes_, names)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
     def _outputs(self, X: Any) -> Array:
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = self._check_X(X)
         return forward(X, self.coefs_, self.intercepts_, self.activation)
 
     def _report(self, iteration: int, loss: float, validation_loss: float | None) -> None:
@@ -382,7 +435,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         return tuple(int(size) for size in sizes)
 
     def _network(self, n_classes: int) -> Network:
-        return Network((self.n_features_in_, *self._hidden(), n_classes if n_classes > 2 else 1), self.activation)
+        sizes = (self.n_features_in_, *self._hidden(), n_classes if n_classes > 2 else 1)
+        return Network(sizes, self.activation, self.label_smoothing, self.gamma)
 
     def _packed(self, network: Network, dtype: Any) -> Array:
         """The present weights as one new vector, if they are of that network."""
@@ -394,8 +448,12 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             )
         return network.pack(self.coefs_, self.intercepts_, dtype)
 
+    def _check_X(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+
     def _check_X_y(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], order="C", reset=reset)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
         check_classification_targets(y)
         return X, y
 

@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 
 class Rows(NamedTuple):
-    """Examples: X (n, n_features), class indices (n,), and weights (n,), or None where all are 1."""
+    """Examples: X (n, n_features), dense or CSR, class indices (n,), and weights (n,), or None where all are 1."""
 
     X: Array
     targets: Array
@@ -88,15 +88,26 @@ def forward(X: Array, coefs: Sequence[Array], intercepts: Sequence[Array], activ
     return z
 
 
+def _product(a: Array, b: Array, out: Array) -> Array:
+    """a @ b, where a may be sparse."""
+    if isinstance(a, np.ndarray):
+        return np.matmul(a, b, out=out)
+    out[...] = a @ b
+    return out
+
+
 @dataclass(frozen=True)
 class Network:
-    """The shape of a network. Its parameters are one flat vector: all weight matrices, then all intercepts.
+    """The shape of a network and its loss. All parameters are one flat vector: weight matrices, then intercepts.
 
-    sizes: features, each hidden layer, outputs (K, or 1 for two classes); activation: "tanh" or "relu".
+    sizes: features, each hidden layer, outputs (K, or 1 for two classes); activation: "tanh" or "relu"; label_smoothing
+    and gamma: those of `softmax.cross_entropy`.
     """
 
     sizes: tuple[int, ...]
     activation: str
+    label_smoothing: float = 0.0
+    gamma: float = 0.0
 
     @property
     def is_linear(self) -> bool:
@@ -146,7 +157,11 @@ class Network:
 
     def mean_loss(self, params: Array, rows: Rows) -> float:
         """The weighted mean loss, without the penalty."""
-        return float(cross_entropy(self.logits(params, rows.X), rows.targets, sample_weight=rows.weight))
+        return float(cross_entropy(self.logits(params, rows.X), rows.targets, **self.loss_options(rows)))
+
+    def loss_options(self, rows: Rows) -> dict[str, Any]:
+        """What `softmax.cross_entropy` takes beside logits and targets."""
+        return {"sample_weight": rows.weight, "label_smoothing": self.label_smoothing, "gamma": self.gamma}
 
 
 class Objective:
@@ -168,7 +183,7 @@ class Objective:
         coefs, intercepts = self.network.unpack(params)
         layers = self._forward(rows.X, coefs, intercepts)
         losses, error = value_and_grad(cross_entropy)(
-            class_logits(layers[-1]), rows.targets, sample_weight=rows.weight, reduction="none"
+            class_logits(layers[-1]), rows.targets, reduction="none", **self.network.loss_options(rows)
         )
         gradient = self._backward(layers, error[:, -self.network.sizes[-1] :], coefs)
         gradient *= 1 / n
@@ -183,7 +198,7 @@ class Objective:
         for coef, intercept, buffer in zip(coefs, intercepts, self._layers, strict=True):
             if len(layers) > 1:
                 apply(layers[-1])
-            z = np.matmul(layers[-1], coef, out=buffer[: len(X)])
+            z = _product(layers[-1], coef, buffer[: X.shape[0]])
             z += intercept
             layers.append(z)
         return layers
@@ -192,7 +207,7 @@ class Objective:
         _, backward = ACTIVATIONS[self.network.activation]
         d_coefs, d_intercepts = self.network.unpack(self._gradient)
         for depth in reversed(range(len(coefs))):
-            np.matmul(layers[depth].T, error, out=d_coefs[depth])
+            _product(layers[depth].T, error, d_coefs[depth])
             error.sum(axis=0, out=d_intercepts[depth])
             if depth:
                 error = np.matmul(error, coefs[depth].T, out=self._errors[depth - 1][: len(error)])

@@ -212,7 +212,8 @@ class _Scaling:
         self.network = objective.network
         n = len(rows.targets)
         curvature = self._curvature(params, rows)
-        shift = rows.X.mean(axis=0, dtype=np.float64)[:, None]
+        dense = isinstance(rows.X, np.ndarray)
+        shift = rows.X.mean(axis=0, dtype=np.float64)[:, None] if dense else np.zeros((rows.X.shape[1], 1))
         first, second = _moments(rows.X, shift, curvature)
         total = curvature.sum(axis=0)
         mean = first / total
@@ -260,6 +261,8 @@ class _Scaling:
 
 def _moments(X: Array, shift: Array, weights: Array, block: int = 1024) -> tuple[Array, Array]:
     """Weighted column sums of X - shift and of its square, (n_features, n_weights) each, a block of rows at a time."""
+    if not isinstance(X, np.ndarray):  # sparse: never shifted
+        return X.T @ weights, X.multiply(X).T @ weights
     first = np.zeros((X.shape[1], weights.shape[1]))
     second = np.zeros_like(first)
     for start in range(0, len(X), block):
@@ -358,12 +361,13 @@ def _epoch(
     """One pass over the shuffled rows; the mean of the batches' losses, not finite if that or a parameter is not."""
     n = len(rows.targets)
     order = rng.permutation(n)
-    buffer = np.empty((min(batch_size, n), rows.X.shape[1]), rows.X.dtype)
+    dense = isinstance(rows.X, np.ndarray)
+    buffer = np.empty((min(batch_size, n) if dense else 0, rows.X.shape[1]), rows.X.dtype)
     total = 0.0
     for start in range(0, n, batch_size):
         index = order[start : start + batch_size]
         # mode="clip" lets take write straight into `out`; every index is in range.
-        X = np.take(rows.X, index, axis=0, out=buffer[: len(index)], mode="clip")
+        X = np.take(rows.X, index, axis=0, out=buffer[: len(index)], mode="clip") if dense else rows.X[index]
         weight = None if rows.weight is None else rows.weight[index]
         loss, gradient = objective(params, Rows(X, rows.targets[index], weight))
         total += loss * len(index)
