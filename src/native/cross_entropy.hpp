@@ -20,7 +20,10 @@ namespace softmax::SOFTMAX_ISA {
 struct LossOptions {
     double smoothing, gamma, z_loss, softcap;  // softcap 0: none
 
-    bool smoothed_alone() const { return gamma == 0 && z_loss == 0 && softcap == 0; }
+    // Whether rows of few classes are worked on one a lane.
+    bool in_lanes(bool soft) const {
+        return z_loss == 0 && softcap == 0 && (gamma == 0 || (!soft && smoothing == 0));
+    }
 };
 
 // What a row is to be: a class, or a probability for each.

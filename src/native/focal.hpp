@@ -28,4 +28,29 @@ struct Focused {
     }
 };
 
+// The same of a row a lane, in Doubles; gamma > 0 and the cost finite.
+template <class Doubles>
+struct FocusedLanes {
+    Doubles loss, slope;
+
+    FocusedLanes(const Doubles& cost, const Doubles& p, const Doubles& rest, double gamma) {
+        const Doubles below = power(rest, gamma - 1), scale = below * rest;
+        loss = scale * cost;
+        slope = scale + p * below * cost * gamma;
+    }
+
+private:
+    // 0^(negative) is 0 here: where nothing is left to learn the slope is 0.
+    static Doubles power(const Doubles& x, double exponent) {
+        if (exponent == 1) return x;
+        if (exponent == 0) return Doubles::splat_of(1);
+        double each[sizeof x.part / sizeof(double)];
+        std::memcpy(each, x.part, sizeof each);
+        for (double& number : each) number = number == 0 ? 0 : std::pow(number, exponent);
+        Doubles result;
+        std::memcpy(result.part, each, sizeof each);
+        return result;
+    }
+};
+
 }  // namespace softmax::SOFTMAX_ISA

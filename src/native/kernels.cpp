@@ -254,9 +254,14 @@ struct Loops {
         const auto option = [&](ptrdiff_t i) { return o.rows() == 0 ? 0 : *numbers.entry(0, i); };
         const LossOptions options = {option(0), option(1), option(2), option(3)};
         if (options.softcap != 0) return loss_capped<Soft>(o, x, weights, losses, options, mask, gradient);
-        if (!Soft && o.few() && options.smoothed_alone() && everywhere) {
-            return cross_entropy_lanes(x, o.batch<std::int64_t>(1), weights, losses, options.smoothing, gradient,
-                                       o.rows(), o.n());
+        if (o.few() && options.in_lanes(Soft) && everywhere) {
+            if constexpr (Soft) {
+                return soft_cross_entropy_lanes(x, o.batch<T>(1, 1), weights, losses, options, gradient, o.rows(),
+                                                o.n());
+            } else {
+                return cross_entropy_lanes(x, o.batch<std::int64_t>(1), weights, losses, options, gradient, o.rows(),
+                                           o.n());
+            }
         }
         for_each_row(x, mask, gradient, o.rows(), o.n(),
                      [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
@@ -307,6 +312,7 @@ struct Loops {
     static void probability_mass(const Operands& o) {
         const auto q = o.batch<T>(0, 0);
         const auto mass = o.batch<double>(1);
+        if (o.few()) return mass_lanes(q, mass, o.rows(), o.n());
         for_rows(o.rows(), o.n(),
                  [&](ptrdiff_t i, int threads) { mass.value(i) = mass_row<S>(row_of(q, nullptr, i, o.n()), threads); });
     }

@@ -1,5 +1,6 @@
-// Cross-entropy of integer targets for few classes, one row a lane, smoothed or not; the rows that are special go to
-// `loss_row`.
+// Cross-entropy of few classes, one row a lane: integer targets, plain, smoothed or focal, and probabilities, plain or
+// smoothed. Formulas and names are those of cross_entropy.hpp; what finishes a row is in double. Rows that are special go
+// to `loss_row`.
 #pragma once
 
 #include "cross_entropy.hpp"
@@ -7,93 +8,382 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-// The lanes of a tile that hold a class of -inf.
+// One double for each lane of a vector of T.
 template <class T>
-unsigned holes(const Tile<T>& tile) {
+struct Doubles {
     using S = Simd<T>;
-    unsigned lanes = 0;
-    for (ptrdiff_t j = 0; j < tile.n; ++j)
-        lanes |= lane_bits<S>(tile.column[j] < splat<S>(std::numeric_limits<T>::lowest()));
-    return lanes;
-}
-// The sum of maximum - x.
-template <class T>
-typename Simd<T>::V gap_of(const Tile<T>& tile, const typename Simd<T>::V& maximum) {
-    using V = typename Simd<T>::V;
-    Pair<V> sum = {splat<Simd<T>>(T(0)), splat<Simd<T>>(T(0))};
-    for (ptrdiff_t j = 0; j < tile.n; ++j) {
-        accumulate(sum, V(maximum - tile.column[j]));
+    using D = Simd<double>;
+    using V = typename S::V;
+    static constexpr int parts = S::lanes / D::lanes;
+    typename D::V part[parts];
+
+    template <class Of>
+    static SOFTMAX_INLINE Doubles each(const Of& of) {
+        Doubles all;
+        for (int k = 0; k < parts; ++k) all.part[k] = of(k);
+        return all;
     }
-    return sum.high + sum.low;
+    static SOFTMAX_INLINE Doubles splat_of(double value) {
+        return each([&](int) { return splat<D>(value); });
+    }
+    static SOFTMAX_INLINE Doubles of(const V& v) {
+        Doubles all;
+        if constexpr (std::is_same_v<T, double> || S::lanes == 1) {
+            all.part[0] = v;
+        } else {
+            static_assert(parts == 2);
+            using Half = std::make_index_sequence<D::lanes>;
+            all.part[0] = __builtin_convertvector(lanes_from<0>(v, Half()), typename D::V);
+            all.part[1] = __builtin_convertvector(lanes_from<D::lanes>(v, Half()), typename D::V);
+        }
+        return all;
+    }
+    static SOFTMAX_INLINE Doubles of(const Pair<V>& pair) { return of(pair.high) + of(pair.low); }
+
+    SOFTMAX_INLINE V rounded() const { return joined<V, T>(part); }
+    SOFTMAX_INLINE Pair<V> pair() const {
+        const V high = rounded();
+        return {high, (*this - of(high)).rounded()};
+    }
+    // Vectors of 8-byte numbers as one of `Number`.
+    template <class To, class Number, class From>
+    static SOFTMAX_INLINE To joined(const From (&from)[parts]) {
+        if constexpr (sizeof(Number) == 8) {
+            return To(from[0]);
+        } else if constexpr (S::lanes == 1) {
+            return Number(from[0]);
+        } else {
+            typedef Number Half __attribute__((vector_size(D::lanes * sizeof(Number))));
+            return side_by_side(__builtin_convertvector(from[0], Half), __builtin_convertvector(from[1], Half),
+                                std::make_index_sequence<S::lanes>());
+        }
+    }
+
+    friend SOFTMAX_INLINE Doubles operator+(const Doubles& a, const Doubles& b) {
+        return each([&](int k) { return a.part[k] + b.part[k]; });
+    }
+    friend SOFTMAX_INLINE Doubles operator-(const Doubles& a, const Doubles& b) {
+        return each([&](int k) { return a.part[k] - b.part[k]; });
+    }
+    friend SOFTMAX_INLINE Doubles operator*(const Doubles& a, const Doubles& b) {
+        return each([&](int k) { return a.part[k] * b.part[k]; });
+    }
+    friend SOFTMAX_INLINE Doubles operator*(const Doubles& a, double b) {
+        return each([&](int k) { return a.part[k] * b; });
+    }
+};
+
+// What each row of a tile has of `from`, in vectors of `To`; `filler` in lanes that are not in use.
+template <class T, class To, class Number>
+SOFTMAX_INLINE void read_lanes(const Batch<Number>& from, const Tile<T>& tile, Number filler,
+                               To (&to)[Doubles<T>::parts]) {
+    constexpr int lanes = Simd<T>::lanes;
+    if (from.outer == ptrdiff_t(sizeof(Number)) && tile.rows == lanes) {
+        std::memcpy(to, &from.value(tile.first), sizeof to);
+    } else {
+        Number each[lanes];
+        for (int lane = 0; lane < lanes; ++lane) {
+            each[lane] = lane < tile.rows ? from.value(tile.first + lane) : filler;
+        }
+        std::memcpy(to, each, sizeof to);
+    }
+}
+
+// The lanes that are infinite or NaN.
+template <class S>
+unsigned not_finite(const typename S::V& v) {
+    constexpr unsigned all = (1u << (S::lanes - 1) << 1) - 1;
+    const auto limit = splat<S>(std::numeric_limits<typename S::T>::max());
+    return all & ~(lane_bits<S>(v <= limit) & lane_bits<S>(v >= -limit));
+}
+
+// A power of two below each number, for those below 1: what is too small for T is worked with that times larger.
+template <class T>
+Doubles<T> powers_below(const Doubles<T>& numbers) {
+    using D = Simd<double>;
+    using I = typename D::I;
+    const auto one = splat<D>(1.0), least = splat<D>(sizeof(T) == 4 ? 0x1p-140 : 0x1p-1000);
+    return Doubles<T>::each([&](int k) {
+        const auto power = bit_cast<typename D::V>(I(bit_cast<I>(numbers.part[k]) & std::int64_t(0x7ff0000000000000)));
+        const auto small = power < one ? power : one;
+        return small > least ? small : least;
+    });
+}
+template <class T>
+Doubles<T> inverse_of_powers(const Doubles<T>& powers) {
+    using D = Simd<double>;
+    using I = typename D::I;
+    return Doubles<T>::each([&](int k) {
+        return bit_cast<typename D::V>(I(std::int64_t(0x7fe0000000000000) - bit_cast<I>(powers.part[k])));
+    });
+}
+
+// The rows of a tile, from their maxima to their gradient: B = smooth + hit y, A = slope, as in `Slope`.
+template <class T>
+struct LossTile {
+    using S = Simd<T>;
+    using V = typename S::V;
+    using D = Doubles<T>;
+
+    Tile<T>& tile;
+    const V maximum;
+    const Reduction<S> row;
+    D weight;
+    unsigned special;
+    // from `exponentiate` on
+    Exponential<S> top;
+    Pair<V> others, inverse, p, rest;  // inverse: 1 / (top (1 + others)); p and rest: of the maximum
+    Pair<V> log_sum;
+
+    LossTile(Tile<T>& tile, const Tops<T>& tops, const Temperatures<T>& plain, const Batch<double>& weights)
+        : tile(tile), maximum(tops.maximum), row(plain.reduction(maximum)) {
+        special = tops.special | plain.out_of_range(maximum);
+        if (weights.outer == 0) {
+            weight = D::splat_of(weights.value(0));
+        } else {
+            read_lanes(weights, tile, 1.0, weight.part);
+        }
+        for (int k = 0; k < D::parts; ++k) {
+            special |= lane_bits<Simd<double>>(weight.part[k] == splat<Simd<double>>(0.0)) << k * Simd<double>::lanes;
+        }
+    }
+
+    // The sum of maximum - x; lanes where it is not finite are special.
+    D gap() {
+        Pair<V> sum = {splat<S>(T(0)), splat<S>(T(0))};
+        for (ptrdiff_t j = 0; j < tile.n; ++j) accumulate(sum, V(maximum - tile.column[j]));
+        special |= not_finite<S>(sum.high);
+        return D::of(sum);
+    }
+
+    // Columns become exponentials with Keep.
+    template <bool Keep>
+    void exponentiate() {
+        const Pair<V> one = {splat<S>(T(1)), splat<S>(T(0))};
+        others = others_columns<false, Keep>(tile, row, maximum);
+        log_sum = log1p<T, S>(others);
+        top = exponential<false, true, S>(maximum, row);
+        inverse = divide(one, multiply(as_pair(top), add(others, one.high)));
+        p = multiply(as_pair(top), inverse);
+        rest = multiply(others, p);
+    }
+    void exponentiate(bool keep) { keep ? exponentiate<true>() : exponentiate<false>(); }
+
+    void deliver(const D& loss, const Batch<double>& losses) const {
+        const D weighted = loss * weight;
+        if (special == 0 && tile.rows == S::lanes && losses.outer == ptrdiff_t(sizeof(double))) {
+            std::memcpy(&losses.value(tile.first), weighted.part, sizeof weighted.part);
+            return;
+        }
+        double each[S::lanes];
+        std::memcpy(each, weighted.part, sizeof each);
+        for (int lane = 0; lane < tile.rows; ++lane) {
+            if (!(special >> lane & 1)) losses.value(tile.first + lane) = each[lane];
+        }
+    }
+
+    // Every column e becomes of(j, e, A p) times the power that A, `hit` and `smooth` are then relative to.
+    template <class Of>
+    void write(const D& slope, const D& power, const Of& of) {
+        const Pair<V> factor = multiply((slope * inverse_of_powers(power)).pair(), inverse);
+        const V back = power.rounded();
+        for (ptrdiff_t j = 0; j < tile.n; ++j) {
+            const V e = tile.column[j];
+            tile.column[j] = of(j, e, fma(e, factor.high, V(e * factor.low))) * back;
+        }
+    }
+};
+
+// Rows with one class as target.
+template <class T>
+struct ClassTargets {
+    using S = Simd<T>;
+    using V = typename S::V;
+    using I = typename S::I;
+    using D = Doubles<T>;
+
+    I index;
+    V at_target;
+
+    ClassTargets(const Tile<T>& tile, const Batch<std::int64_t>& targets) {
+        typename Simd<double>::I wide[D::parts];
+        read_lanes(targets, tile, std::int64_t(0), wide);
+        index = D::template joined<I, typename IntOf<T>::type>(wide);
+        at_target = tile.column[0];
+        I number = {};
+        for (ptrdiff_t j = 1; j < tile.n; ++j) {
+            number = number + 1;
+            at_target = index == number ? tile.column[j] : at_target;
+        }
+    }
+
+    // log(1 + others) + (maximum - x), also where that is infinite.
+    D cost(const LossTile<T>& of) const {
+        return D::of(of.log_sum.high) + (D::of(of.log_sum.low) + (D::of(of.maximum) - D::of(at_target)));
+    }
+    FocusedLanes<D> focused(const LossTile<T>& of, double gamma) const {
+        const auto sure = at_target == of.maximum;
+        const Pair<V> p = multiply(as_pair(exponential<false, true, S>(at_target, of.row)), of.inverse);
+        const Pair<V> rest = fast_two_sum(splat<S>(T(1)), V(-p.high));  // p <= 1/2
+        const V rest_low = rest.low - p.low;
+        const Pair<V> p_of = {sure ? of.p.high : p.high, sure ? of.p.low : p.low};
+        const Pair<V> rest_of = {sure ? of.rest.high : rest.high, sure ? of.rest.low : rest_low};
+        return {cost(of), D::of(p_of), D::of(rest_of), gamma};
+    }
+    void gradient(LossTile<T>& of, const D& hit, double part) const {
+        const double n = double(of.tile.n);
+        const D slope = hit + of.weight * (part * n), power = powers_below(slope), up = inverse_of_powers(power);
+        const V smooth = (of.weight * part * up).rounded(), own = (hit * up).rounded();
+        // At the target A p - B, but with 1 - p at hand where that is the maximum: kept (A p - smooth) + change.
+        const auto sure = at_target == of.maximum;
+        const V zero = splat<S>(T(0)), one = splat<S>(T(1));
+        const V at_maximum = smooth * (of.p.high * T(n - 1) - of.rest.high) - own * of.rest.high, less = -own;
+        const V kept = sure ? zero : one, change = sure ? at_maximum : less;
+        I number = {};
+        of.write(slope, power, [&](ptrdiff_t, const V&, const V& share) {
+            const V g = share - smooth, at = mul_add(g, kept, change);
+            const V result = index == number ? at : g;
+            number = number + 1;
+            return result;
+        });
+    }
+};
+
+// Rows with probabilities as target.
+template <class T>
+struct ProbabilityTargets {
+    using S = Simd<T>;
+    using V = typename S::V;
+    using D = Doubles<T>;
+
+    Tile<T> q;
+    Pair<V> mass;
+    D expected;
+
+    ProbabilityTargets(LossTile<T>& of, const Batch<T>& probs) {
+        const Tile<T>& tile = of.tile;
+        q.first = tile.first;
+        q.rows = tile.rows;
+        q.n = tile.n;
+        q.read(probs);
+        const V zero = splat<S>(T(0));
+        Pair<V> sum = {zero, zero}, distance = {zero, zero};
+        for (ptrdiff_t j = 0; j < tile.n; ++j) {
+            const V share = q.column[j], d = of.maximum - tile.column[j];
+            const V product = share * d;
+            accumulate(sum, share);
+            accumulate(distance, V(share == zero ? zero : product));
+        }
+        mass = two_sum(sum.high, sum.low);
+        expected = D::of(distance);
+        of.special |= not_finite<S>(distance.high);
+    }
+
+    D cost(const LossTile<T>& of) const {
+        const D total = D::of(mass);
+        return D::of(of.log_sum.high) * total + (D::of(of.log_sum.low) * total + expected);
+    }
+    void gradient(LossTile<T>& of, const D& hit, double part) const {
+        const double n = double(of.tile.n);
+        const D slope = hit * D::of(mass) + of.weight * (part * n), power = powers_below(slope);
+        const D up = inverse_of_powers(power);
+        const V smooth = (of.weight * part * up).rounded(), own = (hit * up).rounded(), top = of.top.value();
+        // At the maximum (A - B) p - B (1 - p).
+        const V even = smooth * (of.p.high * T(n - 1) - of.rest.high);
+        const V own_p = own * of.p.high, own_rest = own * of.rest.high;
+        of.write(slope, power, [&](ptrdiff_t j, const V& e, const V& share) {
+            const V y = q.column[j], left = (mass.high - y) + mass.low;
+            const V at_maximum = even + (left * own_p - y * own_rest), g = (share - smooth) - own * y;
+            return V(e == top ? at_maximum : g);
+        });
+    }
+};
+
+// Calls body(rows, plain) for the tiles of a batch.
+template <class T, class Body>
+void for_loss_tiles(const Batch<T>& x, const Batch<double>& weights, ptrdiff_t rows, ptrdiff_t n, const Body& body) {
+    const Temperatures<T> plain(no_temperature, 0, 1);
+    for_tiles(x, nullptr, rows, n, [&](Tile<T>& tile) {
+        const Tops<T> tops(tile);
+        LossTile<T> of(tile, tops, plain, weights);
+        body(of);
+    });
 }
 
 template <class T>
 void cross_entropy_lanes(const Batch<T>& x, const Batch<std::int64_t>& targets, const Batch<double>& weights,
-                         const Batch<double>& losses, double smoothing, const Batch<T>* gradient, ptrdiff_t rows,
-                         ptrdiff_t n) {
+                         const Batch<double>& losses, const LossOptions& options, const Batch<T>* gradient,
+                         ptrdiff_t rows, ptrdiff_t n) {
     using S = Simd<T>;
-    using V = typename S::V;
-    const LossOptions options = {smoothing, 0, 0, 0};
-    const double share = 1 - smoothing, part = smoothing / double(n);
-    for_tiles(x, nullptr, rows, n, [&](Tile<T>& tile) {
-        const Tops<T> tops(tile);
-        const Temperatures<T> t(no_temperature, tile.first, tile.rows);
-        unsigned special = tops.special | t.out_of_range(tops.maximum);
-        T gaps[S::lanes] = {};
-        if (smoothing != 0) {
-            special |= holes(tile);
-            store(gaps, gap_of(tile, tops.maximum));
-        }
-        T at_target[S::lanes] = {}, maximum[S::lanes], log_high[S::lanes], log_low[S::lanes];
-        T weight_high[S::lanes] = {}, weight_low[S::lanes] = {};
-        for (int lane = 0; lane < tile.rows; ++lane) {
-            const double weight = weights.value(tile.first + lane);
-            special |= unsigned(weight == 0) << lane;
-            at_target[lane] = tile.entry(lane, ptrdiff_t(targets.value(tile.first + lane)));
-            weight_high[lane] = T(weight);
-            weight_low[lane] = T(weight - double(weight_high[lane]));
-        }
-        Rescued<T> rescued(tile, special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
+    using D = Doubles<T>;
+    const double smoothing = options.smoothing, share = 1 - smoothing, part = smoothing / double(n);
+    for_loss_tiles(x, weights, rows, n, [&](LossTile<T>& of) {
+        const ClassTargets<T> target(of.tile, targets);
+        if (options.gamma != 0) of.special |= not_finite<S>(target.at_target);
+        const D gap = smoothing == 0 ? D::splat_of(0) : of.gap();
+        Rescued<T> rescued(of.tile, of.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
             loss_row<S>(row, Target<T>{ptrdiff_t(targets.value(i))}, weights.value(i), options, &losses.value(i),
                         gradient == nullptr ? nullptr : &to, 1);
         });
-        const Reduction<S> row = t.reduction(tops.maximum);
-        const Pair<V> others = gradient == nullptr ? others_columns<false, false>(tile, row, tops.maximum)
-                                                   : others_columns<false, true>(tile, row, tops.maximum);
-        const Pair<V> log_sum = log1p<T, S>(others);
-        store(maximum, tops.maximum);
-        store(log_high, log_sum.high);
-        store(log_low, log_sum.low);
-        for (int lane = 0; lane < tile.rows; ++lane) {
-            if (special >> lane & 1) continue;
-            const double distance = double(maximum[lane]) - double(at_target[lane]);
-            const double log_sum = double(log_high[lane]) + double(log_low[lane]);
-            const double of_target = double(log_high[lane]) + (double(log_low[lane]) + distance);
-            const double loss = smoothing == 0 ? of_target
-                                : share == 0   ? log_sum + part * double(gaps[lane])
-                                               : share * of_target + (smoothing * log_sum + part * double(gaps[lane]));
-            losses.value(tile.first + lane) = weights.value(tile.first + lane) * loss;
+        of.exponentiate(gradient != nullptr);
+        D loss = target.cost(of), hit = of.weight * share;
+        if (options.gamma != 0) {
+            const auto focused = target.focused(of, options.gamma);
+            loss = focused.loss;
+            hit = hit * focused.slope;
         }
+        if (smoothing != 0) loss = loss * share + (D::of(of.log_sum) * smoothing + gap * part);
+        of.deliver(loss, losses);
         if (gradient == nullptr) return;
-        const Pair<V> top = as_pair(exponential<false, true, S>(tops.maximum, row));
-        const Pair<V> all = add(others, splat<S>(T(1))), weight = {load<S>(weight_high), load<S>(weight_low)};
-        scale_columns<false>(tile, divide(weight, multiply(top, all)), row, tops.maximum);
-        T hit[S::lanes];  // of a target that is the maximum: minus the share of the others
-        V of_hit = -multiply(weight, divide(others, all)).high;
-        if (smoothing != 0) {
-            const V p = divide(Pair<V>{splat<S>(T(1)), splat<S>(T(0))}, all).high, rest = divide(others, all).high;
-            of_hit = weight.high * (p * T(part * double(n - 1)) - rest * T(share + part));
-            const V even = weight.high * T(part);
-            for (ptrdiff_t j = 0; j < n; ++j) tile.column[j] = tile.column[j] - even;
-        }
-        store(hit, of_hit);
-        for (int lane = 0; lane < tile.rows; ++lane) {
-            T& entry = tile.entry(lane, ptrdiff_t(targets.value(tile.first + lane)));
-            entry = at_target[lane] == maximum[lane] ? hit[lane]
-                                                     : T(double(entry) - share * weights.value(tile.first + lane));
-        }
+        target.gradient(of, hit, part);
         rescued.restore();
-        tile.write(*gradient);
+        of.tile.write(*gradient);
+    });
+}
+
+// Of probabilities.
+template <class T>
+void soft_cross_entropy_lanes(const Batch<T>& x, const Batch<T>& probs, const Batch<double>& weights,
+                              const Batch<double>& losses, const LossOptions& options, const Batch<T>* gradient,
+                              ptrdiff_t rows, ptrdiff_t n) {
+    using S = Simd<T>;
+    using D = Doubles<T>;
+    const double smoothing = options.smoothing, share = 1 - smoothing, part = smoothing / double(n);
+    for_loss_tiles(x, weights, rows, n, [&](LossTile<T>& of) {
+        const ProbabilityTargets<T> target(of, probs);
+        const D gap = smoothing == 0 ? D::splat_of(0) : of.gap();
+        Rescued<T> rescued(of.tile, of.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
+            const Row<T> q = {probs.data + i * probs.outer, probs.inner, nullptr, 0, n, probs.storage};
+            loss_row<S>(row, Target<T>{-1, &q}, weights.value(i), options, &losses.value(i),
+                        gradient == nullptr ? nullptr : &to, 1);
+        });
+        of.exponentiate(gradient != nullptr);
+        D loss = target.cost(of);
+        if (smoothing != 0) loss = loss * share + (D::of(of.log_sum) * smoothing + gap * part);
+        of.deliver(loss, losses);
+        if (gradient == nullptr) return;
+        target.gradient(of, of.weight * share, part);
+        rescued.restore();
+        of.tile.write(*gradient);
+    });
+}
+
+// The sums of probabilities; NaN where one is negative or NaN.
+template <class T>
+void mass_lanes(const Batch<T>& q, const Batch<double>& mass, ptrdiff_t rows, ptrdiff_t n) {
+    using S = Simd<T>;
+    using V = typename S::V;
+    for_tiles(q, nullptr, rows, n, [&](Tile<T>& tile) {
+        const V zero = splat<S>(T(0)), wrong = splat<S>(T(NAN));
+        Pair<V> sum = {zero, zero};
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const V v = tile.column[j];
+            accumulate(sum, V(v >= zero ? v : wrong));
+        }
+        const auto sums = Doubles<T>::of(sum);
+        double each[S::lanes];
+        std::memcpy(each, sums.part, sizeof each);
+        for (int lane = 0; lane < tile.rows; ++lane) mass.value(tile.first + lane) = each[lane];
     });
 }
 
