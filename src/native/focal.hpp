@@ -44,11 +44,12 @@ private:
     static Doubles power(const Doubles& x, double exponent) {
         if (exponent == 1) return x;
         if (exponent == 0) return Doubles::splat_of(1);
-        double each[sizeof x.part / sizeof(double)];
-        std::memcpy(each, x.part, sizeof each);
+        constexpr std::size_t bytes = sizeof(Doubles), lanes = bytes / sizeof(double);
+        double each[lanes];
+        std::memcpy(each, x.part, bytes);
         for (double& number : each) number = number == 0 ? 0 : std::pow(number, exponent);
         Doubles result;
-        std::memcpy(result.part, each, sizeof each);
+        std::memcpy(result.part, each, bytes);
         return result;
     }
 };

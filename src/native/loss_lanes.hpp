@@ -68,25 +68,62 @@ struct Doubles {
     friend SOFTMAX_INLINE Doubles operator*(const Doubles& a, const Doubles& b) {
         return each([&](int k) { return a.part[k] * b.part[k]; });
     }
+    friend SOFTMAX_INLINE Doubles operator/(const Doubles& a, const Doubles& b) {
+        return each([&](int k) { return a.part[k] / b.part[k]; });
+    }
     friend SOFTMAX_INLINE Doubles operator*(const Doubles& a, double b) {
         return each([&](int k) { return a.part[k] * b; });
     }
 };
 
-// What each row of a tile has of `from`, in vectors of `To`; `filler` in lanes that are not in use.
-template <class T, class To, class Number>
+template <class T>
+SOFTMAX_INLINE Doubles<T> multiply(const Doubles<T>& a, const Doubles<T>& b) {
+    return a * b;
+}
+
+// Numbers of twice T's precision, or about it: doubles for float, pairs for double.
+template <class T>
+struct Exact {
+    using V = typename Simd<T>::V;
+    using Number = Doubles<T>;
+
+    static SOFTMAX_INLINE Number of(const Pair<V>& pair) { return Number::of(pair); }
+    static SOFTMAX_INLINE Number of(const Number& numbers) { return numbers; }
+    static SOFTMAX_INLINE Number inverse(const Number& a) { return Number::splat_of(1) / a; }
+    static SOFTMAX_INLINE Number one_more(const Number& a) { return a + Number::splat_of(1); }
+    static SOFTMAX_INLINE Number doubles(const Number& a) { return a; }
+    static SOFTMAX_INLINE Pair<V> pair(const Number& a) { return a.pair(); }
+    static SOFTMAX_INLINE V rounded(const Number& a) { return a.rounded(); }
+};
+template <>
+struct Exact<double> {
+    using V = typename Simd<double>::V;
+    using Number = Pair<V>;
+
+    static SOFTMAX_INLINE Number of(const Number& pair) { return pair; }
+    static SOFTMAX_INLINE Number of(const Doubles<double>& numbers) { return {numbers.part[0], V{}}; }
+    static SOFTMAX_INLINE Number inverse(const Number& a) { return divide(Number{V{} + 1, V{}}, a); }
+    static SOFTMAX_INLINE Number one_more(const Number& a) { return add(a, V(V{} + 1)); }
+    static SOFTMAX_INLINE Doubles<double> doubles(const Number& a) { return Doubles<double>::of(a); }
+    static SOFTMAX_INLINE Pair<V> pair(const Number& a) { return a; }
+    static SOFTMAX_INLINE V rounded(const Number& a) { return a.high; }
+};
+
+// What each row of a tile has of `from`, in vectors of 8-byte numbers; `filler` in lanes that are not in use.
+template <class T, class Vector, class Number>
 SOFTMAX_INLINE void read_lanes(const Batch<Number>& from, const Tile<T>& tile, Number filler,
-                               To (&to)[Doubles<T>::parts]) {
+                               Vector (&to)[Doubles<T>::parts]) {
     constexpr int lanes = Simd<T>::lanes;
+    Number each[lanes];
+    const Number* numbers = each;
     if (from.outer == ptrdiff_t(sizeof(Number)) && tile.rows == lanes) {
-        std::memcpy(to, &from.value(tile.first), sizeof to);
+        numbers = &from.value(tile.first);
     } else {
-        Number each[lanes];
         for (int lane = 0; lane < lanes; ++lane) {
             each[lane] = lane < tile.rows ? from.value(tile.first + lane) : filler;
         }
-        std::memcpy(to, each, sizeof to);
     }
+    for (int k = 0; k < Doubles<T>::parts; ++k) std::memcpy(&to[k], numbers + k * Simd<double>::lanes, sizeof to[k]);
 }
 
 // The lanes that are infinite or NaN.
@@ -124,6 +161,7 @@ struct LossTile {
     using S = Simd<T>;
     using V = typename S::V;
     using D = Doubles<T>;
+    using E = Exact<T>;
 
     Tile<T>& tile;
     const V maximum;
@@ -131,8 +169,8 @@ struct LossTile {
     D weight;
     unsigned special;
     // from `exponentiate` on
-    Exponential<S> top;
-    Pair<V> others, inverse, p, rest;  // inverse: 1 / (top (1 + others)); p and rest: of the maximum
+    V top;                                // e of the maximum
+    typename E::Number inverse, p, rest;  // 1 / (sum of e); p and 1 - p of the maximum
     Pair<V> log_sum;
 
     LossTile(Tile<T>& tile, const Tops<T>& tops, const Temperatures<T>& plain, const Batch<double>& weights)
@@ -159,20 +197,22 @@ struct LossTile {
     // Columns become exponentials with Keep.
     template <bool Keep>
     void exponentiate() {
-        const Pair<V> one = {splat<S>(T(1)), splat<S>(T(0))};
-        others = others_columns<false, Keep>(tile, row, maximum);
+        const Pair<V> others = others_columns<false, Keep>(tile, row, maximum);
+        const Exponential<S> of_maximum = exponential<false, true, S>(maximum, row);
+        const auto e = E::of(as_pair(of_maximum)), beside = E::of(others);
         log_sum = log1p<T, S>(others);
-        top = exponential<false, true, S>(maximum, row);
-        inverse = divide(one, multiply(as_pair(top), add(others, one.high)));
-        p = multiply(as_pair(top), inverse);
-        rest = multiply(others, p);
+        top = of_maximum.value();
+        inverse = E::inverse(multiply(e, E::one_more(beside)));
+        p = multiply(e, inverse);
+        rest = multiply(beside, p);
     }
     void exponentiate(bool keep) { keep ? exponentiate<true>() : exponentiate<false>(); }
 
     void deliver(const D& loss, const Batch<double>& losses) const {
         const D weighted = loss * weight;
         if (special == 0 && tile.rows == S::lanes && losses.outer == ptrdiff_t(sizeof(double))) {
-            std::memcpy(&losses.value(tile.first), weighted.part, sizeof weighted.part);
+            double* to = &losses.value(tile.first);
+            for (int k = 0; k < D::parts; ++k) store(to + k * Simd<double>::lanes, weighted.part[k]);
             return;
         }
         double each[S::lanes];
@@ -185,7 +225,7 @@ struct LossTile {
     // Every column e becomes of(j, e, A p) times the power that A, `hit` and `smooth` are then relative to.
     template <class Of>
     void write(const D& slope, const D& power, const Of& of) {
-        const Pair<V> factor = multiply((slope * inverse_of_powers(power)).pair(), inverse);
+        const Pair<V> factor = E::pair(multiply(E::of(slope * inverse_of_powers(power)), inverse));
         const V back = power.rounded();
         for (ptrdiff_t j = 0; j < tile.n; ++j) {
             const V e = tile.column[j];
@@ -201,6 +241,7 @@ struct ClassTargets {
     using V = typename S::V;
     using I = typename S::I;
     using D = Doubles<T>;
+    using E = Exact<T>;
 
     I index;
     V at_target;
@@ -217,18 +258,19 @@ struct ClassTargets {
         }
     }
 
-    // log(1 + others) + (maximum - x), also where that is infinite.
-    D cost(const LossTile<T>& of) const {
-        return D::of(of.log_sum.high) + (D::of(of.log_sum.low) + (D::of(of.maximum) - D::of(at_target)));
+    D distance(const LossTile<T>& of) const { return D::of(of.maximum) - D::of(at_target); }
+    D cost(const LossTile<T>& of) const {  // also where that is infinite
+        return D::of(of.log_sum.high) + (D::of(of.log_sum.low) + distance(of));
     }
     FocusedLanes<D> focused(const LossTile<T>& of, double gamma) const {
-        const auto sure = at_target == of.maximum;
-        const Pair<V> p = multiply(as_pair(exponential<false, true, S>(at_target, of.row)), of.inverse);
-        const Pair<V> rest = fast_two_sum(splat<S>(T(1)), V(-p.high));  // p <= 1/2
-        const V rest_low = rest.low - p.low;
-        const Pair<V> p_of = {sure ? of.p.high : p.high, sure ? of.p.low : p.low};
-        const Pair<V> rest_of = {sure ? of.rest.high : rest.high, sure ? of.rest.low : rest_low};
-        return {cost(of), D::of(p_of), D::of(rest_of), gamma};
+        const auto e = E::of(as_pair(exponential<false, true, S>(at_target, of.row)));
+        const D p = E::doubles(multiply(e, of.inverse)), sure = E::doubles(of.rest), from = distance(of);
+        const auto zero = splat<Simd<double>>(0.0), one = splat<Simd<double>>(1.0);
+        const D rest = D::each([&](int k) {
+            const auto less = one - p.part[k];  // p <= 1/2
+            return from.part[k] == zero ? sure.part[k] : less;
+        });
+        return {cost(of), p, rest, gamma};
     }
     void gradient(LossTile<T>& of, const D& hit, double part) const {
         const double n = double(of.tile.n);
@@ -237,7 +279,8 @@ struct ClassTargets {
         // At the target A p - B, but with 1 - p at hand where that is the maximum: kept (A p - smooth) + change.
         const auto sure = at_target == of.maximum;
         const V zero = splat<S>(T(0)), one = splat<S>(T(1));
-        const V at_maximum = smooth * (of.p.high * T(n - 1) - of.rest.high) - own * of.rest.high, less = -own;
+        const V p = E::rounded(of.p), rest = E::rounded(of.rest);
+        const V at_maximum = smooth * (p * T(n - 1) - rest) - own * rest, less = -own;
         const V kept = sure ? zero : one, change = sure ? at_maximum : less;
         I number = {};
         of.write(slope, power, [&](ptrdiff_t, const V&, const V& share) {
@@ -287,10 +330,10 @@ struct ProbabilityTargets {
         const double n = double(of.tile.n);
         const D slope = hit * D::of(mass) + of.weight * (part * n), power = powers_below(slope);
         const D up = inverse_of_powers(power);
-        const V smooth = (of.weight * part * up).rounded(), own = (hit * up).rounded(), top = of.top.value();
+        const V smooth = (of.weight * part * up).rounded(), own = (hit * up).rounded(), top = of.top;
         // At the maximum (A - B) p - B (1 - p).
-        const V even = smooth * (of.p.high * T(n - 1) - of.rest.high);
-        const V own_p = own * of.p.high, own_rest = own * of.rest.high;
+        const V p = Exact<T>::rounded(of.p), rest = Exact<T>::rounded(of.rest);
+        const V even = smooth * (p * T(n - 1) - rest), own_p = own * p, own_rest = own * rest;
         of.write(slope, power, [&](ptrdiff_t j, const V& e, const V& share) {
             const V y = q.column[j], left = (mass.high - y) + mass.low;
             const V at_maximum = even + (left * own_p - y * own_rest), g = (share - smooth) - own * y;
