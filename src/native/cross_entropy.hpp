@@ -21,7 +21,7 @@ struct LossOptions {
     double smoothing, gamma, z_loss, softcap;  // softcap 0: none
 
     // Whether rows of few classes are worked on one a lane.
-    bool in_lanes(bool soft) const {
+    bool for_lanes(bool soft) const {
         return z_loss == 0 && softcap == 0 && (gamma == 0 || (!soft && smoothing == 0));
     }
 };

@@ -57,7 +57,8 @@ struct Float<double> {
 };
 
 template <class T>
-constexpr typename IntOf<T>::type exponent_field = -(typename IntOf<T>::type(1) << Float<T>::fraction_bits);  // and the sign
+constexpr typename IntOf<T>::type exponent_field =
+    -(typename IntOf<T>::type(1) << Float<T>::fraction_bits);  // and the sign
 
 constexpr double log2_e = 0x1.71547652b82fep+0;
 constexpr DD ln_2 = {0x1.62e42fefa39efp-1, 0x1.abc9e3b39803fp-56};
@@ -129,7 +130,8 @@ struct ExpTable<float, 4> {
 };
 template <>
 struct ExpTable<float, 3> {
-    static constexpr float values[] = {0x1.16747cp+0f, 0x1.2fa848p+0f, 0x1.4b2404p+0f, 0x1.691c8ap+0f, 0x1.89cb7cp+0f, 0x1.ad6fb4p+0f, 0x1.d44dbcp+0f, 0x1.feb052p+0f};
+    static constexpr float values[] = {0x1.16747cp+0f, 0x1.2fa848p+0f, 0x1.4b2404p+0f, 0x1.691c8ap+0f,
+                                       0x1.89cb7cp+0f, 0x1.ad6fb4p+0f, 0x1.d44dbcp+0f, 0x1.feb052p+0f};
     static constexpr double scale = 0x1.16747bf7c5c1p+0;
     static constexpr float q[] = {0x1p-1f, 0x1.554f8ap-3f, 0x1.504ec4p-5f};
 };

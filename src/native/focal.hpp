@@ -28,27 +28,27 @@ struct Focused {
     }
 };
 
-// The same of a row a lane, in Doubles; gamma > 0 and the cost finite.
-template <class Doubles>
+// The same of a row a lane, in DoubleLanes; gamma > 0 and the cost finite.
+template <class Numbers>
 struct FocusedLanes {
-    Doubles loss, slope;
+    Numbers loss, slope;
 
-    FocusedLanes(const Doubles& cost, const Doubles& p, const Doubles& rest, double gamma) {
-        const Doubles below = power(rest, gamma - 1), scale = below * rest;
+    FocusedLanes(const Numbers& cost, const Numbers& p, const Numbers& rest, double gamma) {
+        const Numbers below = power(rest, gamma - 1), scale = below * rest;
         loss = scale * cost;
         slope = scale + p * below * cost * gamma;
     }
 
 private:
     // 0^(negative) is 0 here: where nothing is left to learn the slope is 0.
-    static Doubles power(const Doubles& x, double exponent) {
+    static Numbers power(const Numbers& x, double exponent) {
         if (exponent == 1) return x;
-        if (exponent == 0) return Doubles::splat_of(1);
-        constexpr std::size_t bytes = sizeof(Doubles), lanes = bytes / sizeof(double);
+        if (exponent == 0) return Numbers::splat_of(1);
+        constexpr std::size_t bytes = sizeof(Numbers), lanes = bytes / sizeof(double);
         double each[lanes];
         std::memcpy(each, x.part, bytes);
         for (double& number : each) number = number == 0 ? 0 : std::pow(number, exponent);
-        Doubles result;
+        Numbers result;
         std::memcpy(result.part, each, bytes);
         return result;
     }

@@ -254,7 +254,7 @@ struct Loops {
         const auto option = [&](ptrdiff_t i) { return o.rows() == 0 ? 0 : *numbers.entry(0, i); };
         const LossOptions options = {option(0), option(1), option(2), option(3)};
         if (options.softcap != 0) return loss_capped<Soft>(o, x, weights, losses, options, mask, gradient);
-        if (o.few() && options.in_lanes(Soft) && everywhere) {
+        if (o.few() && options.for_lanes(Soft) && everywhere) {
             if constexpr (Soft) {
                 return soft_cross_entropy_lanes(x, o.batch<T>(1, 1), weights, losses, options, gradient, o.rows(),
                                                 o.n());

@@ -10,74 +10,70 @@ namespace softmax::SOFTMAX_ISA {
 
 // One double for each lane of a vector of T.
 template <class T>
-struct Doubles {
+struct DoubleLanes {
     using S = Simd<T>;
     using D = Simd<double>;
     using V = typename S::V;
     static constexpr int parts = S::lanes / D::lanes;
+    using HalfOf = Simd<T, parts == 1 ? SOFTMAX_VECTOR_BYTES : D::lanes * int(sizeof(T))>;
     typename D::V part[parts];
 
     template <class Of>
-    static SOFTMAX_INLINE Doubles each(const Of& of) {
-        Doubles all;
+    static SOFTMAX_INLINE DoubleLanes each(const Of& of) {
+        DoubleLanes all;
         for (int k = 0; k < parts; ++k) all.part[k] = of(k);
         return all;
     }
-    static SOFTMAX_INLINE Doubles splat_of(double value) {
+    static SOFTMAX_INLINE DoubleLanes splat_of(double value) {
         return each([&](int) { return splat<D>(value); });
     }
-    static SOFTMAX_INLINE Doubles of(const V& v) {
-        Doubles all;
-        if constexpr (std::is_same_v<T, double> || S::lanes == 1) {
-            all.part[0] = v;
+    static SOFTMAX_INLINE DoubleLanes of(const V& v) {
+        if constexpr (parts == 1) {
+            return {{convert<typename D::V>(v)}};
         } else {
             static_assert(parts == 2);
             using Half = std::make_index_sequence<D::lanes>;
-            all.part[0] = __builtin_convertvector(lanes_from<0>(v, Half()), typename D::V);
-            all.part[1] = __builtin_convertvector(lanes_from<D::lanes>(v, Half()), typename D::V);
+            return {{convert<typename D::V>(lanes_from<0>(v, Half())),
+                     convert<typename D::V>(lanes_from<D::lanes>(v, Half()))}};
         }
-        return all;
     }
-    static SOFTMAX_INLINE Doubles of(const Pair<V>& pair) { return of(pair.high) + of(pair.low); }
+    static SOFTMAX_INLINE DoubleLanes of(const Pair<V>& pair) { return of(pair.high) + of(pair.low); }
 
-    SOFTMAX_INLINE V rounded() const { return joined<V, T>(part); }
+    SOFTMAX_INLINE V rounded() const { return joined<V, typename HalfOf::V>(part); }
     SOFTMAX_INLINE Pair<V> pair() const {
         const V high = rounded();
         return {high, (*this - of(high)).rounded()};
     }
-    // Vectors of 8-byte numbers as one of `Number`.
-    template <class To, class Number, class From>
+    // Vectors of 8-byte numbers as one of `To`, with `Half` of its numbers in each.
+    template <class To, class Half, class From>
     static SOFTMAX_INLINE To joined(const From (&from)[parts]) {
-        if constexpr (sizeof(Number) == 8) {
-            return To(from[0]);
-        } else if constexpr (S::lanes == 1) {
-            return Number(from[0]);
+        if constexpr (parts == 1) {
+            return convert<To>(from[0]);
         } else {
-            typedef Number Half __attribute__((vector_size(D::lanes * sizeof(Number))));
-            return side_by_side(__builtin_convertvector(from[0], Half), __builtin_convertvector(from[1], Half),
+            return side_by_side(convert<Half>(from[0]), convert<Half>(from[1]),
                                 std::make_index_sequence<S::lanes>());
         }
     }
 
-    friend SOFTMAX_INLINE Doubles operator+(const Doubles& a, const Doubles& b) {
+    friend SOFTMAX_INLINE DoubleLanes operator+(const DoubleLanes& a, const DoubleLanes& b) {
         return each([&](int k) { return a.part[k] + b.part[k]; });
     }
-    friend SOFTMAX_INLINE Doubles operator-(const Doubles& a, const Doubles& b) {
+    friend SOFTMAX_INLINE DoubleLanes operator-(const DoubleLanes& a, const DoubleLanes& b) {
         return each([&](int k) { return a.part[k] - b.part[k]; });
     }
-    friend SOFTMAX_INLINE Doubles operator*(const Doubles& a, const Doubles& b) {
+    friend SOFTMAX_INLINE DoubleLanes operator*(const DoubleLanes& a, const DoubleLanes& b) {
         return each([&](int k) { return a.part[k] * b.part[k]; });
     }
-    friend SOFTMAX_INLINE Doubles operator/(const Doubles& a, const Doubles& b) {
+    friend SOFTMAX_INLINE DoubleLanes operator/(const DoubleLanes& a, const DoubleLanes& b) {
         return each([&](int k) { return a.part[k] / b.part[k]; });
     }
-    friend SOFTMAX_INLINE Doubles operator*(const Doubles& a, double b) {
+    friend SOFTMAX_INLINE DoubleLanes operator*(const DoubleLanes& a, double b) {
         return each([&](int k) { return a.part[k] * b; });
     }
 };
 
 template <class T>
-SOFTMAX_INLINE Doubles<T> multiply(const Doubles<T>& a, const Doubles<T>& b) {
+SOFTMAX_INLINE DoubleLanes<T> multiply(const DoubleLanes<T>& a, const DoubleLanes<T>& b) {
     return a * b;
 }
 
@@ -85,7 +81,7 @@ SOFTMAX_INLINE Doubles<T> multiply(const Doubles<T>& a, const Doubles<T>& b) {
 template <class T>
 struct Exact {
     using V = typename Simd<T>::V;
-    using Number = Doubles<T>;
+    using Number = DoubleLanes<T>;
 
     static SOFTMAX_INLINE Number of(const Pair<V>& pair) { return Number::of(pair); }
     static SOFTMAX_INLINE Number of(const Number& numbers) { return numbers; }
@@ -101,10 +97,10 @@ struct Exact<double> {
     using Number = Pair<V>;
 
     static SOFTMAX_INLINE Number of(const Number& pair) { return pair; }
-    static SOFTMAX_INLINE Number of(const Doubles<double>& numbers) { return {numbers.part[0], V{}}; }
+    static SOFTMAX_INLINE Number of(const DoubleLanes<double>& numbers) { return {numbers.part[0], V{}}; }
     static SOFTMAX_INLINE Number inverse(const Number& a) { return divide(Number{V{} + 1, V{}}, a); }
     static SOFTMAX_INLINE Number one_more(const Number& a) { return add(a, V(V{} + 1)); }
-    static SOFTMAX_INLINE Doubles<double> doubles(const Number& a) { return Doubles<double>::of(a); }
+    static SOFTMAX_INLINE DoubleLanes<double> doubles(const Number& a) { return DoubleLanes<double>::of(a); }
     static SOFTMAX_INLINE Pair<V> pair(const Number& a) { return a; }
     static SOFTMAX_INLINE V rounded(const Number& a) { return a.high; }
 };
@@ -112,7 +108,7 @@ struct Exact<double> {
 // What each row of a tile has of `from`, in vectors of 8-byte numbers; `filler` in lanes that are not in use.
 template <class T, class Vector, class Number>
 SOFTMAX_INLINE void read_lanes(const Batch<Number>& from, const Tile<T>& tile, Number filler,
-                               Vector (&to)[Doubles<T>::parts]) {
+                               Vector (&to)[DoubleLanes<T>::parts]) {
     constexpr int lanes = Simd<T>::lanes;
     Number each[lanes];
     const Number* numbers = each;
@@ -123,7 +119,7 @@ SOFTMAX_INLINE void read_lanes(const Batch<Number>& from, const Tile<T>& tile, N
             each[lane] = lane < tile.rows ? from.value(tile.first + lane) : filler;
         }
     }
-    for (int k = 0; k < Doubles<T>::parts; ++k) std::memcpy(&to[k], numbers + k * Simd<double>::lanes, sizeof to[k]);
+    for (int k = 0; k < DoubleLanes<T>::parts; ++k) std::memcpy(&to[k], numbers + k * Simd<double>::lanes, sizeof to[k]);
 }
 
 // The lanes that are infinite or NaN.
@@ -136,21 +132,21 @@ unsigned not_finite(const typename S::V& v) {
 
 // A power of two below each number, for those below 1: what is too small for T is worked with that times larger.
 template <class T>
-Doubles<T> powers_below(const Doubles<T>& numbers) {
+DoubleLanes<T> powers_below(const DoubleLanes<T>& numbers) {
     using D = Simd<double>;
     using I = typename D::I;
     const auto one = splat<D>(1.0), least = splat<D>(sizeof(T) == 4 ? 0x1p-140 : 0x1p-1000);
-    return Doubles<T>::each([&](int k) {
+    return DoubleLanes<T>::each([&](int k) {
         const auto power = bit_cast<typename D::V>(I(bit_cast<I>(numbers.part[k]) & std::int64_t(0x7ff0000000000000)));
         const auto small = power < one ? power : one;
         return small > least ? small : least;
     });
 }
 template <class T>
-Doubles<T> inverse_of_powers(const Doubles<T>& powers) {
+DoubleLanes<T> inverse_of_powers(const DoubleLanes<T>& powers) {
     using D = Simd<double>;
     using I = typename D::I;
-    return Doubles<T>::each([&](int k) {
+    return DoubleLanes<T>::each([&](int k) {
         return bit_cast<typename D::V>(I(std::int64_t(0x7fe0000000000000) - bit_cast<I>(powers.part[k])));
     });
 }
@@ -160,7 +156,7 @@ template <class T>
 struct LossTile {
     using S = Simd<T>;
     using V = typename S::V;
-    using D = Doubles<T>;
+    using D = DoubleLanes<T>;
     using E = Exact<T>;
 
     Tile<T>& tile;
@@ -240,7 +236,7 @@ struct ClassTargets {
     using S = Simd<T>;
     using V = typename S::V;
     using I = typename S::I;
-    using D = Doubles<T>;
+    using D = DoubleLanes<T>;
     using E = Exact<T>;
 
     I index;
@@ -249,7 +245,7 @@ struct ClassTargets {
     ClassTargets(const Tile<T>& tile, const Batch<std::int64_t>& targets) {
         typename Simd<double>::I wide[D::parts];
         read_lanes(targets, tile, std::int64_t(0), wide);
-        index = D::template joined<I, typename IntOf<T>::type>(wide);
+        index = D::template joined<I, typename D::HalfOf::I>(wide);
         at_target = tile.column[0];
         I number = {};
         for (ptrdiff_t j = 1; j < tile.n; ++j) {
@@ -297,7 +293,7 @@ template <class T>
 struct ProbabilityTargets {
     using S = Simd<T>;
     using V = typename S::V;
-    using D = Doubles<T>;
+    using D = DoubleLanes<T>;
 
     Tile<T> q;
     Pair<V> mass;
@@ -358,7 +354,7 @@ void cross_entropy_lanes(const Batch<T>& x, const Batch<std::int64_t>& targets, 
                          const Batch<double>& losses, const LossOptions& options, const Batch<T>* gradient,
                          ptrdiff_t rows, ptrdiff_t n) {
     using S = Simd<T>;
-    using D = Doubles<T>;
+    using D = DoubleLanes<T>;
     const double smoothing = options.smoothing, share = 1 - smoothing, part = smoothing / double(n);
     for_loss_tiles(x, weights, rows, n, [&](LossTile<T>& of) {
         const ClassTargets<T> target(of.tile, targets);
@@ -390,7 +386,7 @@ void soft_cross_entropy_lanes(const Batch<T>& x, const Batch<T>& probs, const Ba
                               const Batch<double>& losses, const LossOptions& options, const Batch<T>* gradient,
                               ptrdiff_t rows, ptrdiff_t n) {
     using S = Simd<T>;
-    using D = Doubles<T>;
+    using D = DoubleLanes<T>;
     const double smoothing = options.smoothing, share = 1 - smoothing, part = smoothing / double(n);
     for_loss_tiles(x, weights, rows, n, [&](LossTile<T>& of) {
         const ProbabilityTargets<T> target(of, probs);
@@ -423,7 +419,7 @@ void mass_lanes(const Batch<T>& q, const Batch<double>& mass, ptrdiff_t rows, pt
             const V v = tile.column[j];
             accumulate(sum, V(v >= zero ? v : wrong));
         }
-        const auto sums = Doubles<T>::of(sum);
+        const auto sums = DoubleLanes<T>::of(sum);
         double each[S::lanes];
         std::memcpy(each, sums.part, sizeof each);
         for (int lane = 0; lane < tile.rows; ++lane) mass.value(tile.first + lane) = each[lane];

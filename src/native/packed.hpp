@@ -35,8 +35,7 @@ void for_vectors_of(ptrdiff_t n, const Body& body) {
 
 // `count` rows of n entries from row `first` on, to rows `stride` entries apart; and back.
 template <class T>
-void read_transposed(const Batch<T>& x, ptrdiff_t first, int count, ptrdiff_t n, T* rows,
-                     ptrdiff_t stride) {
+void read_transposed(const Batch<T>& x, ptrdiff_t first, int count, ptrdiff_t n, T* rows, ptrdiff_t stride) {
     using S = Simd<T>;
     if (n < S::lanes || count < part_length<S>) {
         for (int i = 0; i < count; ++i) {

@@ -244,15 +244,27 @@ SOFTMAX_INLINE auto fold(const V& v, const Combine& combine) {
 }
 #endif
 
-// The numbers of a vector as doubles.
-template <class S>
-SOFTMAX_INLINE auto as_doubles(const typename S::V& v) {
-    if constexpr (S::lanes == 1) {
-        return double(v);
+// The numbers of a vector as those of another.
+#if defined(SOFTMAX_ONE_LANE)
+template <class To, class From>
+SOFTMAX_INLINE To convert(const From& from) {
+    return To(from);
+}
+#else
+template <class To, class From>
+SOFTMAX_INLINE To convert(const From& from) {
+    if constexpr (std::is_arithmetic_v<To>) {
+        return To(from);
     } else {
-        typedef double Wide __attribute__((vector_size(S::lanes * sizeof(double))));
-        return __builtin_convertvector(v, Wide);
+        return __builtin_convertvector(from, To);
     }
+}
+#endif
+template <class S>
+using Doubles = typename Simd<double, S::lanes == 1 ? 0 : S::lanes * int(sizeof(double))>::V;
+template <class S>
+SOFTMAX_INLINE Doubles<S> as_doubles(const typename S::V& v) {
+    return convert<Doubles<S>>(v);
 }
 
 template <class S>

@@ -78,8 +78,7 @@ SOFTMAX_INLINE void write_columns(const typename S::V* columns, typename S::T* c
     const auto parts = [&](auto part) {
         for (int i = 0; i < length; ++i) {
             if (part() * length + i >= count) return;
-            store(rows[part() * length + i] + j,
-                  lanes_from<part() * length>(v[i], std::make_index_sequence<length>()));
+            store(rows[part() * length + i] + j, lanes_from<part() * length>(v[i], std::make_index_sequence<length>()));
         }
     };
     [&]<std::size_t... Part>(std::index_sequence<Part...>) {
