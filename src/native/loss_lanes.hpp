@@ -165,7 +165,8 @@ struct LossTile {
     D weight;
     unsigned special;
     // from `exponentiate` on
-    V top;                                // e of the maximum
+    V top;  // e of the maximum, among the others and as it is exactly
+    Pair<V> exact_top;
     typename E::Number inverse, p, rest;  // 1 / (sum of e); p and 1 - p of the maximum
     Pair<V> log_sum;
 
@@ -195,9 +196,10 @@ struct LossTile {
     void exponentiate() {
         const Pair<V> others = others_columns<false, Keep>(tile, row, maximum);
         const Exponential<S> of_maximum = exponential<false, true, S>(maximum, row);
-        const auto e = E::of(as_pair(of_maximum)), beside = E::of(others);
-        log_sum = log1p<T, S>(others);
         top = of_maximum.value();
+        exact_top = as_pair(of_maximum);
+        const auto e = E::of(exact_top), beside = E::of(others);
+        log_sum = log1p<T, S>(others);
         inverse = E::inverse(multiply(e, E::one_more(beside)));
         p = multiply(e, inverse);
         rest = multiply(beside, p);
@@ -222,10 +224,11 @@ struct LossTile {
     template <class Of>
     void write(const D& slope, const D& power, const Of& of) {
         const Pair<V> factor = E::pair(multiply(E::of(slope * inverse_of_powers(power)), inverse));
+        const auto scaling = Scaling<S>::of_lanes(factor, exact_top, top);
         const V back = power.rounded();
         for (ptrdiff_t j = 0; j < tile.n; ++j) {
             const V e = tile.column[j];
-            tile.column[j] = of(j, e, fma(e, factor.high, V(e * factor.low))) * back;
+            tile.column[j] = of(j, e, scaling.template scale<true>(e)) * back;
         }
     }
 };
