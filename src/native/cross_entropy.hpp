@@ -21,9 +21,7 @@ struct LossOptions {
     double smoothing, gamma, z_loss, softcap;  // softcap 0: none
 
     // Whether rows of few classes are worked on one a lane.
-    bool for_lanes(bool soft) const {
-        return z_loss == 0 && softcap == 0 && (gamma == 0 || (!soft && smoothing == 0));
-    }
+    bool for_lanes(bool soft) const { return z_loss == 0 && softcap == 0 && (gamma == 0 || (!soft && smoothing == 0)); }
 };
 
 // What a row is to be: a class, or a probability for each.
@@ -135,9 +133,9 @@ Gaps gaps_of(const Row<T>& x, const Row<T>* q, T maximum, bool smoothed, int thr
     PerBlock<Gaps> blocks(x.n);
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
         T buffer[block_length], probs[block_length];
-        blocks[block] = gaps_of_block<S>(x.block(first, count, buffer),
-                                         q == nullptr ? nullptr : q->block(first, count, probs), count, maximum,
-                                         smoothed);
+        blocks[block] =
+            gaps_of_block<S>(x.block(first, count, buffer), q == nullptr ? nullptr : q->block(first, count, probs),
+                             count, maximum, smoothed);
     });
     Gaps all;
     for (ptrdiff_t block = 0; block < blocks.blocks; ++block) {

@@ -50,8 +50,7 @@ struct DoubleLanes {
         if constexpr (parts == 1) {
             return convert<To>(from[0]);
         } else {
-            return side_by_side(convert<Half>(from[0]), convert<Half>(from[1]),
-                                std::make_index_sequence<S::lanes>());
+            return side_by_side(convert<Half>(from[0]), convert<Half>(from[1]), std::make_index_sequence<S::lanes>());
         }
     }
 
@@ -119,7 +118,8 @@ SOFTMAX_INLINE void read_lanes(const Batch<Number>& from, const Tile<T>& tile, N
             each[lane] = lane < tile.rows ? from.value(tile.first + lane) : filler;
         }
     }
-    for (int k = 0; k < DoubleLanes<T>::parts; ++k) std::memcpy(&to[k], numbers + k * Simd<double>::lanes, sizeof to[k]);
+    for (int k = 0; k < DoubleLanes<T>::parts; ++k)
+        std::memcpy(&to[k], numbers + k * Simd<double>::lanes, sizeof to[k]);
 }
 
 // The lanes that are infinite or NaN.
