@@ -387,3 +387,18 @@ def test_options_of_focal_loss_are_refused_by_their_own_name(options, message):
     for of in (focal_loss, value_and_grad(focal_loss)):
         with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}$"):
             of(np.zeros((2, 3)), [0, 1], **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"gamma": 2.0}, {"gamma": 0.5}, {"label_smoothing": 0.1}], ids=str)
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tiny_weights_lose_no_digits_on_their_way(dtype, soft, options):
+    """A power of two changes nothing but the exponent, so long as the results are normal numbers."""
+    rng = np.random.default_rng(6)
+    x, targets = rng.normal(0, 2, (19, 5)).astype(dtype), rng.integers(0, 5, 19)
+    target = rng.dirichlet(np.ones(5), 19).astype(dtype) if soft else targets
+    power = 2.0**-105 if dtype == np.float32 else 2.0**-900
+    numbers = options | {"reduction": "sum"}
+    want = value_and_grad(cross_entropy)(x, target, **numbers)[1]
+    got = value_and_grad(cross_entropy)(x, target, sample_weight=np.full(19, power), **numbers)[1]
+    np.testing.assert_allclose(got / dtype(power), want, rtol=4 * np.finfo(dtype).eps)

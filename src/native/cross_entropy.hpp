@@ -20,7 +20,7 @@ namespace softmax::SOFTMAX_ISA {
 struct LossOptions {
     double smoothing, gamma, z_loss, softcap;  // softcap 0: none
 
-    // Whether rows of few classes can be worked on one a lane.
+    // Whether rows of few classes are worked on one a lane.
     bool for_lanes(bool soft) const { return z_loss == 0 && softcap == 0 && (gamma == 0 || (!soft && smoothing == 0)); }
 };
 
@@ -85,45 +85,57 @@ void loss_by_classes(const Row<T>& x, const Target<T>& target, double weight, co
     }
 }
 
-// Sums over the classes that are left: how many, of m - x, and with q the target's probabilities, of q and q (m - x).
+// Sums over the classes that are left: where smoothed how many and of m - x, and with q the target's probabilities, of q
+// and q (m - x).
 struct Gaps {
     double left = 0, gap = 0, mass = 0, expected = 0;
 };
 template <class S, class T>
-Gaps gaps_of_block(const T* x, const T* q, ptrdiff_t n, T maximum) {
+Gaps gaps_of_block(const T* x, const T* q, ptrdiff_t n, T maximum, bool smoothed) {
     using V = typename S::V;
     const V zero = splat<S>(T(0)), one = splat<S>(T(1)), out = splat<S>(T(-INFINITY)), top = splat<S>(maximum);
-    V left = zero;
-    Pair<V> gap = {zero, zero}, mass = {zero, zero}, expected = {zero, zero};
-    for (ptrdiff_t i = 0; i < n; i += S::lanes) {
-        const int count = int(n - i < S::lanes ? n - i : S::lanes);
-        const V v = load_first<S>(x + i, count, T(-INFINITY));
-        const V d = top - v;
-        left = left + (v == out ? zero : one);
-        accumulate(gap, V(v == out ? zero : d));
-        if (q != nullptr) {
-            const V share = load_first<S>(q + i, count, T(0));
-            accumulate(mass, share);
-            accumulate(expected, V(share == zero ? zero : V(share * d)));
-        }
+    constexpr int chains = interleaved<S>;
+    V left[chains];
+    Pair<V> gap[chains], mass[chains], expected[chains];
+    for (int a = 0; a < chains; ++a) {
+        left[a] = zero;
+        gap[a] = mass[a] = expected[a] = {zero, zero};
     }
-    const auto total = [](const Pair<V>& sum) {
-        const DD all = across<S>(sum);
+    for_vectors<S>(n, [&](auto width, ptrdiff_t i, int count) {
+        V v[width()];
+        load_all<S>(v, x + i, count, T(-INFINITY));
+        for (int a = 0; a < width() && smoothed; ++a) {
+            left[a] = left[a] + (v[a] == out ? zero : one);
+            accumulate(gap[a], V(v[a] == out ? zero : V(top - v[a])));
+        }
+        if (q == nullptr) return;
+        V share[width()];
+        load_all<S>(share, q + i, count, T(0));
+        for (int a = 0; a < width(); ++a) {
+            accumulate(mass[a], share[a]);
+            accumulate(expected[a], V(share[a] == zero ? zero : V(share[a] * (top - v[a]))));
+        }
+    });
+    const auto total = [](const Pair<V>(&sums)[chains]) {
+        DD all = across<S>(sums[0]);
+        for (int a = 1; a < chains; ++a) all = add(all, across<S>(sums[a]));
         return all.high + all.low;
     };
-    const auto distance = [&](const Pair<V>& sum) {  // one that is infinite leaves inf - inf
-        const double all = total(sum);
+    const auto distance = [&](const Pair<V>(&sums)[chains]) {  // one that is infinite leaves inf - inf
+        const double all = total(sums);
         return std::isnan(all) ? INFINITY : all;
     };
-    return {total({left, zero}), distance(gap), total(mass), distance(expected)};
+    for (int a = 1; a < chains; ++a) left[0] = left[0] + left[a];
+    return {across<S>(Pair<V>{left[0], zero}).high, distance(gap), total(mass), distance(expected)};
 }
 template <class S, class T>
-Gaps gaps_of(const Row<T>& x, const Row<T>* q, T maximum, int threads) {
+Gaps gaps_of(const Row<T>& x, const Row<T>* q, T maximum, bool smoothed, int threads) {
     PerBlock<Gaps> blocks(x.n);
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
         T buffer[block_length], probs[block_length];
-        blocks[block] = gaps_of_block<S>(x.block(first, count, buffer),
-                                         q == nullptr ? nullptr : q->block(first, count, probs), count, maximum);
+        blocks[block] =
+            gaps_of_block<S>(x.block(first, count, buffer), q == nullptr ? nullptr : q->block(first, count, probs),
+                             count, maximum, smoothed);
     });
     Gaps all;
     for (ptrdiff_t block = 0; block < blocks.blocks; ++block) {
@@ -254,7 +266,8 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
     }
     const bool by_index = target.probs == nullptr;
     Gaps gaps;
-    if (options.smoothing != 0 || !by_index) gaps = gaps_of<S>(x, target.probs, maximum, threads);
+    const bool smoothed = options.smoothing != 0;
+    if (smoothed || !by_index) gaps = gaps_of<S>(x, target.probs, maximum, smoothed, threads);
     const double share = 1 - options.smoothing;
     Slope<T> slope = {share, 1, gaps.left > 0 ? options.smoothing / gaps.left : 0, gaps.left, 0, rest, target.probs};
     double total, at_target = 0, p = 0, others_share = 0;

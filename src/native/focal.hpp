@@ -28,29 +28,29 @@ struct Focused {
     }
 };
 
-// The same for rows in lanes whose target is not impossible; gamma > 0.
+// The same of a row a lane, in DoubleLanes; gamma > 0 and the cost finite.
 template <class Numbers>
 struct FocusedLanes {
     Numbers loss, slope;
 
     FocusedLanes(const Numbers& cost, const Numbers& p, const Numbers& rest, double gamma) {
-        Numbers scale = rest, over_rest = rest - rest + 1;  // rest^gamma, rest^(gamma - 1)
-        if (gamma == 2) {
-            scale = rest * rest;
-            over_rest = rest;
-        } else if (gamma != 1) {
-            constexpr int lanes = sizeof(Numbers) / sizeof(double);
-            double each[lanes], scales[lanes], over[lanes];
-            std::memcpy(each, &rest, sizeof each);
-            for (int lane = 0; lane < lanes; ++lane) {
-                scales[lane] = focus(each[lane], gamma);
-                over[lane] = each[lane] == 0 ? 0 : scales[lane] / each[lane];
-            }
-            std::memcpy(&scale, scales, sizeof scale);
-            std::memcpy(&over_rest, over, sizeof over_rest);
-        }
+        const Numbers below = power(rest, gamma - 1), scale = below * rest;
         loss = scale * cost;
-        slope = scale + gamma * p * over_rest * cost;
+        slope = scale + p * below * cost * gamma;
+    }
+
+private:
+    // 0^(negative) is 0 here: where nothing is left to learn the slope is 0.
+    static Numbers power(const Numbers& x, double exponent) {
+        if (exponent == 1) return x;
+        if (exponent == 0) return Numbers::splat_of(1);
+        constexpr std::size_t bytes = sizeof(Numbers), lanes = bytes / sizeof(double);
+        double each[lanes];
+        std::memcpy(each, x.part, bytes);
+        for (double& number : each) number = number == 0 ? 0 : std::pow(number, exponent);
+        Numbers result;
+        std::memcpy(result.part, each, bytes);
+        return result;
     }
 };
 

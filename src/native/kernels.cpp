@@ -312,6 +312,7 @@ struct Loops {
     static void probability_mass(const Operands& o) {
         const auto q = o.batch<T>(0, 0);
         const auto mass = o.batch<double>(1);
+        if (o.few()) return mass_lanes(q, mass, o.rows(), o.n());
         for_rows(o.rows(), o.n(),
                  [&](ptrdiff_t i, int threads) { mass.value(i) = mass_row<S>(row_of(q, nullptr, i, o.n()), threads); });
     }

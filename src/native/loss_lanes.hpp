@@ -1,5 +1,6 @@
-// Cross-entropy of few classes, one row a lane: integer targets, smoothed or focal, and probabilities. Formulas and
-// notation are those of cross_entropy.hpp; what finishes a row is in double. Rows that are special go to `loss_row`.
+// Cross-entropy of few classes, one row a lane: integer targets, plain, smoothed or focal, and probabilities, plain or
+// smoothed. Formulas and names are those of cross_entropy.hpp; what finishes a row is in double. Rows that are special go
+// to `loss_row`.
 #pragma once
 
 #include "cross_entropy.hpp"
@@ -7,227 +8,424 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-// The lanes of a tile that hold a class of -inf.
+// One double for each lane of a vector of T.
 template <class T>
-unsigned holes(const Tile<T>& tile) {
+struct DoubleLanes {
     using S = Simd<T>;
-    unsigned lanes = 0;
-    for (ptrdiff_t j = 0; j < tile.n; ++j)
-        lanes |= lane_bits<S>(tile.column[j] < splat<S>(std::numeric_limits<T>::lowest()));
-    return lanes;
+    using D = Simd<double>;
+    using V = typename S::V;
+    static constexpr int parts = S::lanes / D::lanes;
+    using HalfOf = Simd<T, parts == 1 ? SOFTMAX_VECTOR_BYTES : D::lanes * int(sizeof(T))>;
+    typename D::V part[parts];
+
+    template <class Of>
+    static SOFTMAX_INLINE DoubleLanes each(const Of& of) {
+        DoubleLanes all;
+        for (int k = 0; k < parts; ++k) all.part[k] = of(k);
+        return all;
+    }
+    static SOFTMAX_INLINE DoubleLanes splat_of(double value) {
+        return each([&](int) { return splat<D>(value); });
+    }
+    static SOFTMAX_INLINE DoubleLanes of(const V& v) {
+        if constexpr (parts == 1) {
+            return {{convert<typename D::V>(v)}};
+        } else {
+            static_assert(parts == 2);
+            using Half = std::make_index_sequence<D::lanes>;
+            return {{convert<typename D::V>(lanes_from<0>(v, Half())),
+                     convert<typename D::V>(lanes_from<D::lanes>(v, Half()))}};
+        }
+    }
+    static SOFTMAX_INLINE DoubleLanes of(const Pair<V>& pair) { return of(pair.high) + of(pair.low); }
+
+    SOFTMAX_INLINE V rounded() const { return joined<V, typename HalfOf::V>(part); }
+    SOFTMAX_INLINE Pair<V> pair() const {
+        const V high = rounded();
+        return {high, (*this - of(high)).rounded()};
+    }
+    // Vectors of 8-byte numbers as one of `To`, with `Half` of its numbers in each.
+    template <class To, class Half, class From>
+    static SOFTMAX_INLINE To joined(const From (&from)[parts]) {
+        if constexpr (parts == 1) {
+            return convert<To>(from[0]);
+        } else {
+            return side_by_side(convert<Half>(from[0]), convert<Half>(from[1]), std::make_index_sequence<S::lanes>());
+        }
+    }
+
+    friend SOFTMAX_INLINE DoubleLanes operator+(const DoubleLanes& a, const DoubleLanes& b) {
+        return each([&](int k) { return a.part[k] + b.part[k]; });
+    }
+    friend SOFTMAX_INLINE DoubleLanes operator-(const DoubleLanes& a, const DoubleLanes& b) {
+        return each([&](int k) { return a.part[k] - b.part[k]; });
+    }
+    friend SOFTMAX_INLINE DoubleLanes operator*(const DoubleLanes& a, const DoubleLanes& b) {
+        return each([&](int k) { return a.part[k] * b.part[k]; });
+    }
+    friend SOFTMAX_INLINE DoubleLanes operator/(const DoubleLanes& a, const DoubleLanes& b) {
+        return each([&](int k) { return a.part[k] / b.part[k]; });
+    }
+    friend SOFTMAX_INLINE DoubleLanes operator*(const DoubleLanes& a, double b) {
+        return each([&](int k) { return a.part[k] * b; });
+    }
+};
+
+template <class T>
+SOFTMAX_INLINE DoubleLanes<T> multiply(const DoubleLanes<T>& a, const DoubleLanes<T>& b) {
+    return a * b;
 }
 
-// The rows of a tile and what they weigh. Pairs of T's carry what a gradient is made of, doubles what a loss is.
+// Numbers of twice T's precision, or about it: doubles for float, pairs for double.
+template <class T>
+struct Exact {
+    using V = typename Simd<T>::V;
+    using Number = DoubleLanes<T>;
+
+    static SOFTMAX_INLINE Number of(const Pair<V>& pair) { return Number::of(pair); }
+    static SOFTMAX_INLINE Number of(const Number& numbers) { return numbers; }
+    static SOFTMAX_INLINE Number inverse(const Number& a) { return Number::splat_of(1) / a; }
+    static SOFTMAX_INLINE Number one_more(const Number& a) { return a + Number::splat_of(1); }
+    static SOFTMAX_INLINE Number doubles(const Number& a) { return a; }
+    static SOFTMAX_INLINE Pair<V> pair(const Number& a) { return a.pair(); }
+    static SOFTMAX_INLINE V rounded(const Number& a) { return a.rounded(); }
+};
+template <>
+struct Exact<double> {
+    using V = typename Simd<double>::V;
+    using Number = Pair<V>;
+
+    static SOFTMAX_INLINE Number of(const Number& pair) { return pair; }
+    static SOFTMAX_INLINE Number of(const DoubleLanes<double>& numbers) { return {numbers.part[0], V{}}; }
+    static SOFTMAX_INLINE Number inverse(const Number& a) { return divide(Number{V{} + 1, V{}}, a); }
+    static SOFTMAX_INLINE Number one_more(const Number& a) { return add(a, V(V{} + 1)); }
+    static SOFTMAX_INLINE DoubleLanes<double> doubles(const Number& a) { return DoubleLanes<double>::of(a); }
+    static SOFTMAX_INLINE Pair<V> pair(const Number& a) { return a; }
+    static SOFTMAX_INLINE V rounded(const Number& a) { return a.high; }
+};
+
+// What each row of a tile has of `from`, in vectors of 8-byte numbers; `filler` in lanes that are not in use.
+template <class T, class Vector, class Number>
+SOFTMAX_INLINE void read_lanes(const Batch<Number>& from, const Tile<T>& tile, Number filler,
+                               Vector (&to)[DoubleLanes<T>::parts]) {
+    constexpr int lanes = Simd<T>::lanes;
+    Number each[lanes];
+    const Number* numbers = each;
+    if (from.outer == ptrdiff_t(sizeof(Number)) && tile.rows == lanes) {
+        numbers = &from.value(tile.first);
+    } else {
+        for (int lane = 0; lane < lanes; ++lane) {
+            each[lane] = lane < tile.rows ? from.value(tile.first + lane) : filler;
+        }
+    }
+    for (int k = 0; k < DoubleLanes<T>::parts; ++k)
+        std::memcpy(&to[k], numbers + k * Simd<double>::lanes, sizeof to[k]);
+}
+
+// The lanes that are infinite or NaN.
+template <class S>
+unsigned not_finite(const typename S::V& v) {
+    constexpr unsigned all = (1u << (S::lanes - 1) << 1) - 1;
+    const auto limit = splat<S>(std::numeric_limits<typename S::T>::max());
+    return all & ~(lane_bits<S>(v <= limit) & lane_bits<S>(v >= -limit));
+}
+
+// A power of two below each number, for those below 1: what is too small for T is worked with that times larger.
+template <class T>
+DoubleLanes<T> powers_below(const DoubleLanes<T>& numbers) {
+    using D = Simd<double>;
+    using I = typename D::I;
+    const auto one = splat<D>(1.0), least = splat<D>(sizeof(T) == 4 ? 0x1p-140 : 0x1p-1000);
+    return DoubleLanes<T>::each([&](int k) {
+        const auto power = bit_cast<typename D::V>(I(bit_cast<I>(numbers.part[k]) & std::int64_t(0x7ff0000000000000)));
+        const auto small = power < one ? power : one;
+        return small > least ? small : least;
+    });
+}
+template <class T>
+DoubleLanes<T> inverse_of_powers(const DoubleLanes<T>& powers) {
+    using D = Simd<double>;
+    using I = typename D::I;
+    return DoubleLanes<T>::each([&](int k) {
+        return bit_cast<typename D::V>(I(std::int64_t(0x7fe0000000000000) - bit_cast<I>(powers.part[k])));
+    });
+}
+
+// The rows of a tile, from their maxima to their gradient: B = smooth + hit y, A = slope, as in `Slope`.
 template <class T>
 struct LossTile {
     using S = Simd<T>;
     using V = typename S::V;
-    using D = Doubles<S>;
+    using D = DoubleLanes<T>;
+    using E = Exact<T>;
 
     Tile<T>& tile;
-    const ptrdiff_t n = tile.n;
-    const Tops<T> tops{tile};
-    const Temperatures<T> plain{no_temperature, 0, S::lanes};
+    const V maximum;
+    const Reduction<S> row;
     D weight;
     unsigned special;
-    // known from `exponentiate` on; `inverse` is 1 / (top all)
-    Pair<V> others, top, all, inverse;
-    D log_sum;
+    // from `exponentiate` on
+    V top;  // e of the maximum, among the others and as it is exactly
+    Pair<V> exact_top;
+    typename E::Number inverse, p, rest;  // 1 / (sum of e); p and 1 - p of the maximum
+    Pair<V> log_sum;
 
-    LossTile(Tile<T>& tile, const Batch<double>& weights) : tile(tile) {
-        double each[S::lanes] = {};
-        for (int lane = 0; lane < tile.rows; ++lane) each[lane] = weights.value(tile.first + lane);
-        std::memcpy(&weight, each, sizeof weight);
-        special = tops.special | plain.out_of_range(tops.maximum);
-        for (int lane = 0; lane < tile.rows; ++lane) special |= unsigned(each[lane] == 0) << lane;
-    }
-
-    static D doubles(const Pair<V>& pair) { return as_doubles<S>(pair.high) + as_doubles<S>(pair.low); }
-    static Pair<V> pair(const D& numbers) {
-        const V high = from_doubles<S>(numbers);
-        return {high, from_doubles<S>(D(numbers - as_doubles<S>(high)))};
-    }
-
-    // The sum of what `of(j)` says of the classes.
-    template <class Of>
-    D sum(const Of& of) const {
-        Pair<V> all = {splat<S>(T(0)), splat<S>(T(0))};
-        for (ptrdiff_t j = 0; j < n; ++j) accumulate(all, V(of(j)));
-        return doubles(all);
-    }
-    D sum_of_gaps() const {
-        return sum([&](ptrdiff_t j) { return tops.maximum - tile.column[j]; });
+    LossTile(Tile<T>& tile, const Tops<T>& tops, const Temperatures<T>& plain, const Batch<double>& weights)
+        : tile(tile), maximum(tops.maximum), row(plain.reduction(maximum)) {
+        special = tops.special | plain.out_of_range(maximum);
+        if (weights.outer == 0) {
+            weight = D::splat_of(weights.value(0));
+        } else {
+            read_lanes(weights, tile, 1.0, weight.part);
+        }
+        for (int k = 0; k < D::parts; ++k) {
+            special |= lane_bits<Simd<double>>(weight.part[k] == splat<Simd<double>>(0.0)) << k * Simd<double>::lanes;
+        }
     }
 
-    // Columns become exponentials, where they are to be kept.
-    void exponentiate(bool keep) {
-        const Reduction<S> row = reduction();
-        others = keep ? others_columns<false, true>(tile, row, tops.maximum)
-                      : others_columns<false, false>(tile, row, tops.maximum);
-        const Pair<V> one = {splat<S>(T(1)), splat<S>(T(0))};
-        all = add(others, one.high);
-        top = as_pair(exponential<false, true, S>(tops.maximum, row));
-        inverse = divide(one, multiply(top, all));
-        log_sum = doubles(log1p<T, S>(others));
+    // The sum of maximum - x; lanes where it is not finite are special.
+    D gap() {
+        Pair<V> sum = {splat<S>(T(0)), splat<S>(T(0))};
+        for (ptrdiff_t j = 0; j < tile.n; ++j) accumulate(sum, V(maximum - tile.column[j]));
+        special |= not_finite<S>(sum.high);
+        return D::of(sum);
     }
-    Reduction<S> reduction() const { return plain.reduction(tops.maximum); }
 
-    // The share of the maximum and of an entry x, and of all classes but that one, with their relative precision.
-    Pair<V> p_of_maximum() const { return multiply(top, inverse); }
-    Pair<V> rest_of_maximum() const { return multiply(others, p_of_maximum()); }
-    Pair<V> p_of(const V& x) const { return multiply(as_pair(exponential<false, true, S>(x, reduction())), inverse); }
-    Pair<V> rest_of(const V& x, const Pair<V>& p) const {
-        const Pair<V> sure = rest_of_maximum(), other = fast_two_sum(splat<S>(T(1)), V(-p.high));  // other: p <= 1/2
-        const auto is_sure = x == tops.maximum;
-        const V low = other.low - p.low;
-        return {is_sure ? sure.high : other.high, is_sure ? sure.low : low};
+    // Columns become exponentials with Keep.
+    template <bool Keep>
+    void exponentiate() {
+        const Pair<V> others = others_columns<false, Keep>(tile, row, maximum);
+        const Exponential<S> of_maximum = exponential<false, true, S>(maximum, row);
+        top = of_maximum.value();
+        exact_top = as_pair(of_maximum);
+        const auto e = E::of(exact_top), beside = E::of(others);
+        log_sum = log1p<T, S>(others);
+        inverse = E::inverse(multiply(e, E::one_more(beside)));
+        p = multiply(e, inverse);
+        rest = multiply(beside, p);
     }
+    void exponentiate(bool keep) { keep ? exponentiate<true>() : exponentiate<false>(); }
 
     void deliver(const D& loss, const Batch<double>& losses) const {
+        const D weighted = loss * weight;
+        if (special == 0 && tile.rows == S::lanes && losses.outer == ptrdiff_t(sizeof(double))) {
+            double* to = &losses.value(tile.first);
+            for (int k = 0; k < D::parts; ++k) store(to + k * Simd<double>::lanes, weighted.part[k]);
+            return;
+        }
         double each[S::lanes];
-        const D weighted = weight * loss;
-        std::memcpy(each, &weighted, sizeof each);
+        std::memcpy(each, weighted.part, sizeof each);
         for (int lane = 0; lane < tile.rows; ++lane) {
             if (!(special >> lane & 1)) losses.value(tile.first + lane) = each[lane];
         }
     }
 
-    // Columns times slope / (top all). A slope so small that the factor would lose digits is left 2^octaves larger; the
-    // powers returned make up for it.
-    bool scale(const D& slopes, V& powers) {
-        double slope[S::lanes];
-        T power[S::lanes];
-        std::memcpy(slope, &slopes, sizeof slope);
-        bool tiny = false;
-        for (double one : slope) tiny = tiny || (std::fabs(one) < 0x1p-40 && one != 0);
-        Pair<V> factor = pair(slopes);
-        if (tiny) {
-            for (int lane = 0; lane < S::lanes; ++lane) {
-                const int octaves = slope[lane] == 0 ? 0 : std::ilogb(slope[lane]);
-                power[lane] = T(std::ldexp(1.0, octaves));
-                slope[lane] = std::ldexp(slope[lane], -octaves);
-            }
-            D larger;
-            std::memcpy(&larger, slope, sizeof larger);
-            factor = pair(larger);
-            powers = load<S>(power);
+    // Every column e becomes of(j, e, A p) times the power that A, `hit` and `smooth` are then relative to.
+    template <class Of>
+    void write(const D& slope, const D& power, const Of& of) {
+        const Pair<V> factor = E::pair(multiply(E::of(slope * inverse_of_powers(power)), inverse));
+        const auto scaling = Scaling<S>::of_lanes(factor, exact_top, top);
+        const V back = power.rounded();
+        for (ptrdiff_t j = 0; j < tile.n; ++j) {
+            const V e = tile.column[j];
+            tile.column[j] = of(j, e, scaling.template scale<true>(e)) * back;
         }
-        scale_columns<false>(tile, multiply(factor, inverse), reduction(), tops.maximum);
-        return tiny;
     }
 };
+
+// Rows with one class as target.
+template <class T>
+struct ClassTargets {
+    using S = Simd<T>;
+    using V = typename S::V;
+    using I = typename S::I;
+    using D = DoubleLanes<T>;
+    using E = Exact<T>;
+
+    I index;
+    V at_target;
+
+    ClassTargets(const Tile<T>& tile, const Batch<std::int64_t>& targets) {
+        typename Simd<double>::I wide[D::parts];
+        read_lanes(targets, tile, std::int64_t(0), wide);
+        index = D::template joined<I, typename D::HalfOf::I>(wide);
+        at_target = tile.column[0];
+        I number = {};
+        for (ptrdiff_t j = 1; j < tile.n; ++j) {
+            number = number + 1;
+            at_target = index == number ? tile.column[j] : at_target;
+        }
+    }
+
+    D distance(const LossTile<T>& of) const { return D::of(of.maximum) - D::of(at_target); }
+    D cost(const LossTile<T>& of) const {  // also where that is infinite
+        return D::of(of.log_sum.high) + (D::of(of.log_sum.low) + distance(of));
+    }
+    FocusedLanes<D> focused(const LossTile<T>& of, double gamma) const {
+        const auto e = E::of(as_pair(exponential<false, true, S>(at_target, of.row)));
+        const D p = E::doubles(multiply(e, of.inverse)), sure = E::doubles(of.rest), from = distance(of);
+        const auto zero = splat<Simd<double>>(0.0), one = splat<Simd<double>>(1.0);
+        const D rest = D::each([&](int k) {
+            const auto less = one - p.part[k];  // p <= 1/2
+            return from.part[k] == zero ? sure.part[k] : less;
+        });
+        return {cost(of), p, rest, gamma};
+    }
+    void gradient(LossTile<T>& of, const D& hit, double part) const {
+        const double n = double(of.tile.n);
+        const D slope = hit + of.weight * (part * n), power = powers_below(slope), up = inverse_of_powers(power);
+        const V smooth = (of.weight * part * up).rounded(), own = (hit * up).rounded();
+        // At the target A p - B, but with 1 - p at hand where that is the maximum: kept (A p - smooth) + change.
+        const auto sure = at_target == of.maximum;
+        const V zero = splat<S>(T(0)), one = splat<S>(T(1));
+        const V p = E::rounded(of.p), rest = E::rounded(of.rest);
+        const V at_maximum = smooth * (p * T(n - 1) - rest) - own * rest, less = -own;
+        const V kept = sure ? zero : one, change = sure ? at_maximum : less;
+        I number = {};
+        of.write(slope, power, [&](ptrdiff_t, const V&, const V& share) {
+            const V g = share - smooth, at = mul_add(g, kept, change);
+            const V result = index == number ? at : g;
+            number = number + 1;
+            return result;
+        });
+    }
+};
+
+// Rows with probabilities as target.
+template <class T>
+struct ProbabilityTargets {
+    using S = Simd<T>;
+    using V = typename S::V;
+    using D = DoubleLanes<T>;
+
+    Tile<T> q;
+    Pair<V> mass;
+    D expected;
+
+    ProbabilityTargets(LossTile<T>& of, const Batch<T>& probs) {
+        const Tile<T>& tile = of.tile;
+        q.first = tile.first;
+        q.rows = tile.rows;
+        q.n = tile.n;
+        q.read(probs);
+        const V zero = splat<S>(T(0));
+        Pair<V> sum = {zero, zero}, distance = {zero, zero};
+        for (ptrdiff_t j = 0; j < tile.n; ++j) {
+            const V share = q.column[j], d = of.maximum - tile.column[j];
+            const V product = share * d;
+            accumulate(sum, share);
+            accumulate(distance, V(share == zero ? zero : product));
+        }
+        mass = two_sum(sum.high, sum.low);
+        expected = D::of(distance);
+        of.special |= not_finite<S>(distance.high);
+    }
+
+    D cost(const LossTile<T>& of) const {
+        const D total = D::of(mass);
+        return D::of(of.log_sum.high) * total + (D::of(of.log_sum.low) * total + expected);
+    }
+    void gradient(LossTile<T>& of, const D& hit, double part) const {
+        const double n = double(of.tile.n);
+        const D slope = hit * D::of(mass) + of.weight * (part * n), power = powers_below(slope);
+        const D up = inverse_of_powers(power);
+        const V smooth = (of.weight * part * up).rounded(), own = (hit * up).rounded(), top = of.top;
+        // At the maximum (A - B) p - B (1 - p).
+        const V p = Exact<T>::rounded(of.p), rest = Exact<T>::rounded(of.rest);
+        const V even = smooth * (p * T(n - 1) - rest), own_p = own * p, own_rest = own * rest;
+        of.write(slope, power, [&](ptrdiff_t j, const V& e, const V& share) {
+            const V y = q.column[j], left = (mass.high - y) + mass.low;
+            const V at_maximum = even + (left * own_p - y * own_rest), g = (share - smooth) - own * y;
+            return V(e == top ? at_maximum : g);
+        });
+    }
+};
+
+// Calls body(rows, plain) for the tiles of a batch.
+template <class T, class Body>
+void for_loss_tiles(const Batch<T>& x, const Batch<double>& weights, ptrdiff_t rows, ptrdiff_t n, const Body& body) {
+    const Temperatures<T> plain(no_temperature, 0, 1);
+    for_tiles(x, nullptr, rows, n, [&](Tile<T>& tile) {
+        const Tops<T> tops(tile);
+        LossTile<T> of(tile, tops, plain, weights);
+        body(of);
+    });
+}
 
 template <class T>
 void cross_entropy_lanes(const Batch<T>& x, const Batch<std::int64_t>& targets, const Batch<double>& weights,
                          const Batch<double>& losses, const LossOptions& options, const Batch<T>* gradient,
                          ptrdiff_t rows, ptrdiff_t n) {
     using S = Simd<T>;
-    using V = typename S::V;
-    using D = Doubles<S>;
-    const double share = 1 - options.smoothing, part = options.smoothing / double(n);
-    const auto index = [&](const Tile<T>& tile, int lane) { return ptrdiff_t(targets.value(tile.first + lane)); };
-    for_tiles(x, nullptr, rows, n, [&](Tile<T>& tile) {
-        LossTile<T> of(tile, weights);
-        T at[S::lanes] = {};
-        for (int lane = 0; lane < tile.rows; ++lane) at[lane] = tile.entry(lane, index(tile, lane));
-        const V at_target = load<S>(at);
-        D gaps = {};
-        if (part != 0) {
-            of.special |= holes(tile);
-            gaps = of.sum_of_gaps();
-        }
-        if (options.gamma != 0) of.special |= lane_bits<S>(at_target < splat<S>(std::numeric_limits<T>::lowest()));
-        Rescued<T> rescued(tile, of.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
+    using D = DoubleLanes<T>;
+    const double smoothing = options.smoothing, share = 1 - smoothing, part = smoothing / double(n);
+    for_loss_tiles(x, weights, rows, n, [&](LossTile<T>& of) {
+        const ClassTargets<T> target(of.tile, targets);
+        if (options.gamma != 0) of.special |= not_finite<S>(target.at_target);
+        const D gap = smoothing == 0 ? D::splat_of(0) : of.gap();
+        Rescued<T> rescued(of.tile, of.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
             loss_row<S>(row, Target<T>{ptrdiff_t(targets.value(i))}, weights.value(i), options, &losses.value(i),
                         gradient == nullptr ? nullptr : &to, 1);
         });
         of.exponentiate(gradient != nullptr);
-
-        D loss = of.log_sum + (as_doubles<S>(of.tops.maximum) - as_doubles<S>(at_target)), hit = of.weight * share;
-        Pair<V> p, rest;
-        if (gradient != nullptr || options.gamma != 0) {
-            p = of.p_of(at_target);
-            rest = of.rest_of(at_target, p);
-        }
+        D loss = target.cost(of), hit = of.weight * share;
         if (options.gamma != 0) {
-            const FocusedLanes<D> focused(loss, of.doubles(p), of.doubles(rest), options.gamma);
+            const auto focused = target.focused(of, options.gamma);
             loss = focused.loss;
             hit = hit * focused.slope;
         }
-        if (part != 0) {
-            const D smoothed = options.smoothing * of.log_sum + part * gaps;
-            loss = share == 0 ? smoothed : D(share * loss + smoothed);
-        }
+        if (smoothing != 0) loss = loss * share + (D::of(of.log_sum) * smoothing + gap * part);
         of.deliver(loss, losses);
         if (gradient == nullptr) return;
-
-        const D even = of.weight * part;
-        V powers;
-        const bool tiny = of.scale(D(hit + even * double(n)), powers);
-        const V smooth = from_doubles<S>(even);
-        const V of_target = smooth * (p.high * T(n - 1) - rest.high) - multiply(of.pair(hit), rest).high;
-        if (part != 0 || tiny) {
-            for (ptrdiff_t j = 0; j < n; ++j) {
-                const V g = tiny ? V(tile.column[j] * powers) : tile.column[j];
-                tile.column[j] = g - smooth;
-            }
-        }
-        store(at, of_target);
-        for (int lane = 0; lane < tile.rows; ++lane) tile.entry(lane, index(tile, lane)) = at[lane];
+        target.gradient(of, hit, part);
         rescued.restore();
-        tile.write(*gradient);
+        of.tile.write(*gradient);
     });
 }
 
-// Of probabilities: without gamma.
+// Of probabilities.
 template <class T>
 void soft_cross_entropy_lanes(const Batch<T>& x, const Batch<T>& probs, const Batch<double>& weights,
                               const Batch<double>& losses, const LossOptions& options, const Batch<T>* gradient,
                               ptrdiff_t rows, ptrdiff_t n) {
     using S = Simd<T>;
-    using V = typename S::V;
-    using D = Doubles<S>;
-    const double share = 1 - options.smoothing, part = options.smoothing / double(n);
-    for_tiles(x, nullptr, rows, n, [&](Tile<T>& tile) {
-        LossTile<T> of(tile, weights);
-        const V maximum = of.tops.maximum;
-        of.special |= holes(tile);
-        Tile<T> q;
-        q.first = tile.first;
-        q.rows = tile.rows;
-        q.n = n;
-        q.read(probs);
-        const D mass = of.sum([&](ptrdiff_t j) { return q.column[j]; });
-        const D expected = of.sum([&](ptrdiff_t j) { return q.column[j] * (maximum - tile.column[j]); });
-        D smoothed = {};
-        if (part != 0) smoothed = part * of.sum_of_gaps();
-        Rescued<T> rescued(tile, of.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
-            const Row<T> target = {probs.data + i * probs.outer, probs.inner, nullptr, 0, n, probs.storage};
-            loss_row<S>(row, Target<T>{-1, &target}, weights.value(i), options, &losses.value(i),
+    using D = DoubleLanes<T>;
+    const double smoothing = options.smoothing, share = 1 - smoothing, part = smoothing / double(n);
+    for_loss_tiles(x, weights, rows, n, [&](LossTile<T>& of) {
+        const ProbabilityTargets<T> target(of, probs);
+        const D gap = smoothing == 0 ? D::splat_of(0) : of.gap();
+        Rescued<T> rescued(of.tile, of.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
+            const Row<T> q = {probs.data + i * probs.outer, probs.inner, nullptr, 0, n, probs.storage};
+            loss_row<S>(row, Target<T>{-1, &q}, weights.value(i), options, &losses.value(i),
                         gradient == nullptr ? nullptr : &to, 1);
         });
-        V scores[lanes_limit];
-        if (gradient != nullptr) std::copy(tile.column, tile.column + n, scores);
         of.exponentiate(gradient != nullptr);
-
-        smoothed = smoothed + options.smoothing * of.log_sum;
-        of.deliver(share == 0 ? smoothed : D(share * (of.log_sum * mass + expected) + smoothed), losses);
+        D loss = target.cost(of);
+        if (smoothing != 0) loss = loss * share + (D::of(of.log_sum) * smoothing + gap * part);
+        of.deliver(loss, losses);
         if (gradient == nullptr) return;
-
-        const D hit = of.weight * share, even = of.weight * part;
-        V powers;
-        const bool tiny = of.scale(D(hit * mass + even * double(n)), powers);
-        const Pair<V> whole = of.pair(mass);
-        const V p = of.p_of_maximum().high, rest = of.rest_of_maximum().high;
-        const V own = from_doubles<S>(hit), smooth = from_doubles<S>(even);
-        for (ptrdiff_t j = 0; j < n; ++j) {
-            const V hit_j = own * q.column[j], left = (whole.high - q.column[j]) + whole.low;
-            const V at_maximum = (own * left + smooth * T(n - 1)) * p - (smooth + hit_j) * rest;
-            const V g = (tiny ? V(tile.column[j] * powers) : tile.column[j]) - smooth - hit_j;
-            tile.column[j] = scores[j] == maximum ? at_maximum : g;
-        }
+        target.gradient(of, of.weight * share, part);
         rescued.restore();
-        tile.write(*gradient);
+        of.tile.write(*gradient);
+    });
+}
+
+// The sums of probabilities; NaN where one is negative or NaN.
+template <class T>
+void mass_lanes(const Batch<T>& q, const Batch<double>& mass, ptrdiff_t rows, ptrdiff_t n) {
+    using S = Simd<T>;
+    using V = typename S::V;
+    for_tiles(q, nullptr, rows, n, [&](Tile<T>& tile) {
+        const V zero = splat<S>(T(0)), wrong = splat<S>(T(NAN));
+        Pair<V> sum = {zero, zero};
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const V v = tile.column[j];
+            accumulate(sum, V(v >= zero ? v : wrong));
+        }
+        const auto sums = DoubleLanes<T>::of(sum);
+        double each[S::lanes];
+        std::memcpy(each, sums.part, sizeof each);
+        for (int lane = 0; lane < tile.rows; ++lane) mass.value(tile.first + lane) = each[lane];
     });
 }
 

@@ -244,7 +244,7 @@ SOFTMAX_INLINE auto fold(const V& v, const Combine& combine) {
 }
 #endif
 
-// The numbers of a vector as doubles, and back.
+// The numbers of a vector as those of another.
 #if defined(SOFTMAX_ONE_LANE)
 template <class To, class From>
 SOFTMAX_INLINE To convert(const From& from) {
@@ -265,10 +265,6 @@ using Doubles = typename Simd<double, S::lanes == 1 ? 0 : S::lanes * int(sizeof(
 template <class S>
 SOFTMAX_INLINE Doubles<S> as_doubles(const typename S::V& v) {
     return convert<Doubles<S>>(v);
-}
-template <class S>
-SOFTMAX_INLINE typename S::V from_doubles(const Doubles<S>& v) {
-    return convert<typename S::V>(v);
 }
 
 template <class S>
