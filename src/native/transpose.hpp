@@ -73,7 +73,7 @@ SOFTMAX_INLINE void write_columns(const typename S::V* columns, typename S::T* c
 #else
     constexpr int length = part_length<S>;
     typename S::V v[length];
-    for (int i = 0; i < length; ++i) v[i] = columns[i];
+    for (int i = 0; i < length; ++i) v[i] = load<S>(reinterpret_cast<const typename S::T*>(columns + i));
     transpose_parts<S>(v);
     const auto parts = [&](auto part) {
         for (int i = 0; i < length; ++i) {
