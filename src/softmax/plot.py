@@ -104,9 +104,9 @@ def reliability(probs: ArrayLike, targets: ArrayLike, *, n_bins: int = 10, ax: A
     low, high = _wilson(accuracy, curve.counts[filled])
     middles = ((curve.edges[:-1] + curve.edges[1:]) / 2)[filled]
     ax = ax or _axes()
-    ax.plot([0, 1], [0, 1], "--", color=INK, linewidth=1.2, label="perfectly calibrated")
+    ax.plot([0, 1], [0, 1], "--", color=_ink(ax), linewidth=1.2, label="perfectly calibrated")
     ax.bar(middles, accuracy, 0.94 / n_bins, color=BLUE, alpha=0.55, label="accuracy of the bin")
-    ax.vlines(middles, low, high, color=INK, linewidth=1.4, label="95 % interval")
+    ax.vlines(middles, low, high, color=_ink(ax), linewidth=1.4, label="95 % interval")
     ax.plot(curve.confidence[filled], accuracy, "o", color=BLUE, markersize=4.5, label="mean confidence of the bin")
     ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -209,13 +209,13 @@ def confusion(
     names = _names(labels, k)
     counts = np.bincount(y * k + p.argmax(axis=1), minlength=k * k).reshape(k, k)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ax = ax or _axes(side := 2.4 + min(k, 20) * 0.24, side)
+    ax = ax or _axes(side := 3.2 + min(k, 20) * 0.16, side)
     for row, column in np.argwhere(counts):
         share = shares[row, column]
         color = BLUE if row == column else ORANGE
         ax.add_patch(mpl.patches.Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=color, alpha=0.12 + 0.88 * share))
         if k <= 20:
-            ink = PAPER if share > 0.7 else INK
+            ink = PAPER if share > 0.7 else _ink(ax)
             ax.text(
                 column,
                 row,
@@ -227,8 +227,9 @@ def confusion(
             )
     ax.set(xlim=(-0.5, k - 0.5), ylim=(k - 0.5, -0.5), aspect="equal", xlabel="predicted", ylabel="true")
     if k <= 20:
-        upright = max(map(len, names)) * k <= 32
-        ax.set_xticks(range(k), names, rotation=0 if upright else 90, parse_math=False)
+        ax.set_xticks(range(k), names, parse_math=False)
+        if max(map(len, names)) * k > 24:
+            ax.set_xticks(range(k), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
         ax.set_yticks(range(k), names, parse_math=False)
     ax.tick_params(length=0)
     for spine in ax.spines.values():
@@ -323,7 +324,7 @@ def top_features(
     ax = ax or _axes(height=0.75 + 0.22 * len(largest))
     colors = [BLUE if value >= 0 else ORANGE for value in w[largest]]
     ax.barh(range(len(largest)), w[largest], 0.7, color=colors)
-    ax.axvline(0, color=INK, linewidth=1)
+    ax.axvline(0, color=_ink(ax), linewidth=1)
     ax.set_yticks(range(len(largest)), [shown[i] for i in largest], parse_math=False)
     ax.invert_yaxis()
     ax.set_xlabel("weight")
@@ -410,7 +411,7 @@ def temperature(logits: ArrayLike, labels: Sequence[object] | None = None, *, ax
     shares = softmax(np.broadcast_to(z, (len(temperatures), len(z))), temperature=temperatures[:, np.newaxis])
     for i, name in enumerate(names):
         ax.plot(temperatures, shares[:, i], color=CYCLE[i % len(CYCLE)], linestyle=_dashes(i), label=_unhidden(name))
-    ax.axvline(1, color=INK, linewidth=1, linestyle=":")
+    ax.axvline(1, color=_ink(ax), linewidth=1, linestyle=":")
     ax.set_xscale("log")
     ax.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
     ax.minorticks_off()
@@ -463,7 +464,7 @@ def sigmoid_versus_softmax(
         color = CYCLE[i % len(CYCLE)]
         ax.plot(x, shares, color=color, label=_unhidden(f"{names[i]}: softmax"))
         ax.plot(x, alone, color=color, linestyle="--", label=_unhidden(f"{names[i]}: sigmoid"))
-    ax.axvline(z[top], color=INK, linewidth=1, linestyle=":")
+    ax.axvline(z[top], color=_ink(ax), linewidth=1, linestyle=":")
     ax.set_xlabel(f"score of {names[top]}", parse_math=False)
     ax.set(ylabel="probability", ylim=(0, 1.02))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -478,14 +479,27 @@ def _axes(width: float = 5.6, height: float = 3.6) -> Axes:
         return Figure((width, height), layout="constrained").add_subplot()
 
 
+def _ink(ax: Axes) -> str:
+    """The colour that the style of `ax` gives its texts."""
+    return str(ax.xaxis.label.get_color())
+
+
 def _legend(ax: Axes) -> None:
-    legend = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=10)
+    legend = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=10, labelcolor=_ink(ax))
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
 def _legend_above(ax: Axes, columns: int = 2) -> None:
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=10, borderaxespad=0.2)
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        frameon=False,
+        fontsize=10,
+        labelcolor=_ink(ax),
+        borderaxespad=0.2,
+    )
 
 
 def _unhidden(label: str) -> str:

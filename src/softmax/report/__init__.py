@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._text import count, percent
+from .._text import count
+from .._text import percent as breakable_percent
 from ..metrics import bootstrap_intervals
 from . import pictures
 from .scores import class_scores, confused_pairs, worst_mistakes
@@ -95,6 +96,11 @@ def render(subject: Subject) -> str:
     return template.render(_content(subject)) + "\n"
 
 
+def percent(share: float) -> str:
+    """A percentage that no line break parts from its sign."""
+    return breakable_percent(share).replace(" ", "\xa0")
+
+
 def _content(subject: Subject) -> dict[str, Any]:
     """What the template shows; None stands for what there is nothing to say of."""
     s, tested = subject, len(subject.targets) > 0
@@ -136,11 +142,11 @@ def _mistake(s: Subject, i: int) -> dict[str, Any]:
     guess = int(s.probs[i].argmax())
     return {
         "row": int(s.rows[i]),
-        "true": s.classes[s.targets[i]],
+        "truth": s.classes[s.targets[i]],
         "guess": s.classes[guess],
         "confidence": float(s.probs[i, guess]),
         "probability": float(s.probs[i, s.targets[i]]),
-        "values": list(s.values(i).items()),
+        "read": list(s.values(i).items()),
     }
 
 
@@ -155,7 +161,7 @@ def _verdict(probs: NDArray[np.float64], targets: NDArray[np.intp]) -> str:
     gap = confidence - accuracy
     noise = 2 * np.sqrt(accuracy * (1 - accuracy) / len(targets)) + 0.5 / len(targets)
     judgement = (
-        "no more than chance explains" if abs(gap) <= noise else "over-confident" if gap > 0 else "under-confident"
+        "a gap that chance explains" if abs(gap) <= noise else "over-confident" if gap > 0 else "under-confident"
     )
     return f"Mean confidence {percent(confidence)}, accuracy {percent(accuracy)}: {judgement}."
 

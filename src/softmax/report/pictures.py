@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from .. import plot
 
-# The colours of softmax.plot by the page's names, which mean others in the dark.
+# The colours of softmax.plot as those of the page, which are others in the dark.
 COLORS = {
-    plot.INK: "ink",
-    plot.FAINT: "line",
-    plot.PAPER: "page",
-    plot.BLUE: "blue",
-    plot.ORANGE: "orange",
+    plot.INK: "var(--ink)",
+    plot.FAINT: "var(--line)",
+    plot.PAPER: "var(--page)",
+    plot.BLUE: "var(--blue)",
+    plot.ORANGE: "var(--orange)",
 }
 SVG = {"svg.fonttype": "none", "svg.hashsalt": "softmax", "svg.image_inline": True}
 
@@ -58,7 +58,10 @@ def svg(ax: Axes, name: str, description: str) -> str:
     with mpl.rc_context(SVG), warnings.catch_warnings():
         # The browser finds a font for what matplotlib's own lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        ax.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        metadata = {"Date": None, "Creator": None}
+        ax.figure.savefig(
+            buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.05, metadata=metadata
+        )
     root = ElementTree.fromstring(buffer.getvalue())
     for element in root.iter():
         element.tag = _local(element.tag)
@@ -87,9 +90,8 @@ def _adapted(key: str, value: str, name: str) -> str:
     value = value.replace("url(#", f"url(#{name}-")
     if key == "style":
         value = re.sub(r"font: ([\d.]+)px [^;]*", r"font-size: \1px", value)
-        value = re.sub(
-            "#[0-9a-f]{6}", lambda color: f"var(--{COLORS[color[0]]})" if color[0] in COLORS else color[0], value
-        )
+    if key in ("style", "fill", "stroke"):
+        value = re.sub("#[0-9a-f]{6}", lambda color: COLORS.get(color[0], color[0]), value)
     if key == "d":
         value = re.sub(r"(\.\d\d)\d+", r"\1", " ".join(value.split()))
     return value
