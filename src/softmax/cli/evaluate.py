@@ -30,7 +30,7 @@ def evaluate(model_file: str, data: str, report: str | None) -> None:
     print(f"Tested {model_file} on {count(len(labels), 'row')} of {source.name}")
     print("\n".join(table([["  score", "", "95 % interval"], *_rows(intervals)], left=(0, 2))))
     if report is not None:
-        write_report(report, model, frame, labels, np.arange(1, len(labels) + 1), f"all rows of {source.name}")
+        write_report(report, model, frame, labels, np.arange(1, len(labels) + 1), f"of {source.name}")
         print(f"Wrote {report}")
 
 

@@ -48,7 +48,7 @@ def write_report(
     if train_labels is not None:
         train_counts = np.bincount(np.searchsorted(model.classes, train_labels), minlength=len(model.classes))
     subject = Subject(
-        title=f"Report on a classifier of {model.facts.target}",
+        title=f"Classifier of {model.facts.target}",
         target=model.facts.target,
         classes=[_text(label) for label in model.classes.tolist()],
         probs=probs,

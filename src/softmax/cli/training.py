@@ -87,9 +87,11 @@ def train(
     print(f"Saved {output}. To use it: softmax predict {output} FILE")
     if report is not None:
         rows = np.arange(len(test_labels)) if test else np.flatnonzero(held_out)
-        tested = f"all rows of {test}" if test else f"rows of {source.name} that were not trained on"
-        trained = {"train": frame.filter(~held_out), "train_labels": labels[~held_out]}
-        write_report(report, model, test_frame, test_labels, rows + 1, tested, **trained)
+        tested = f"of {test}" if test else f"of {source.name} that were not trained on"
+        train_frame, train_labels = frame.filter(~held_out), labels[~held_out]
+        write_report(
+            report, model, test_frame, test_labels, rows + 1, tested, train=train_frame, train_labels=train_labels
+        )
         print(f"Wrote {report}")
 
 

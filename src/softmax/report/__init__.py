@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from .._text import count
 from .._text import percent as breakable_percent
 from ..metrics import bootstrap_intervals
-from . import pictures
 from .scores import class_scores, confused_pairs, worst_mistakes
 
 try:
     import jinja2
+
+    from . import pictures
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "softmax.report needs jinja2, which is not installed: pip install 'softmax[report]'", name=error.name
+        "softmax.report needs jinja2 and matplotlib, and not both are installed: pip install 'softmax[report]'",
+        name=error.name,
     ) from error
 
 __all__ = ["Column", "Subject", "render"]
@@ -59,7 +61,7 @@ class Subject:
         targets: (N,) their classes as indices.
         rows: (N,) their numbers in the file, from 1.
         values: from the index of a test row to what the model read of it, name and value.
-        tested: what the test rows are, for example "rows of iris.csv that were held out".
+        tested: which rows the test ones are, for example "of iris.csv that were not trained on".
         facts: pairs of name and text: what was trained, with which options.
         columns: what the model reads.
         train_counts: (K,) training rows of each class, None where they are not known.

@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -14,16 +15,17 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from .. import plot
+from ..plot import style
 
 # The colours of softmax.plot as those of the page, which are others in the dark.
 COLORS = {
-    plot.INK: "var(--ink)",
-    plot.FAINT: "var(--line)",
-    plot.PAPER: "var(--page)",
-    plot.BLUE: "var(--blue)",
-    plot.ORANGE: "var(--orange)",
+    style.INK: "var(--ink)",
+    style.FAINT: "var(--line)",
+    style.PAPER: "var(--page)",
+    style.BLUE: "var(--blue)",
+    style.ORANGE: "var(--orange)",
 }
-SVG = {"svg.fonttype": "none", "svg.hashsalt": "softmax", "svg.image_inline": True}
+SVG: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "softmax", "svg.image_inline": True}
 
 
 def learning(loss_curve: Sequence[float], validation_loss_curve: Sequence[float] | None) -> str:
@@ -54,21 +56,19 @@ def weights(values: NDArray[np.float64], features: Sequence[str], index: int, na
 
 def svg(ax: Axes, name: str, description: str) -> str:
     """The figure of `ax` as an SVG element; all ids in it begin with `name`, which no other picture of the page has."""
-    buffer = io.StringIO()
+    buffer, figure = io.StringIO(), ax.get_figure(root=True)
+    assert figure is not None
     with mpl.rc_context(SVG), warnings.catch_warnings():
         # The browser finds a font for what matplotlib's own lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         metadata = {"Date": None, "Creator": None}
-        ax.figure.savefig(
-            buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.05, metadata=metadata
-        )
+        figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.05, metadata=metadata)
     root = ElementTree.fromstring(buffer.getvalue())
     for element in root.iter():
         element.tag = _local(element.tag)
         element.attrib = {_local(key): _adapted(_local(key), value, name) for key, value in element.attrib.items()}
         element.text, element.tail = (text if (text or "").strip() else None for text in (element.text, element.tail))
-    for metadata in root.findall("metadata"):
-        root.remove(metadata)
+    root.remove(root.findall("metadata")[0])
     _drop_unused_ids(root)
     for attribute in "width", "height", "version":
         del root.attrib[attribute]
