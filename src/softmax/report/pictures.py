@@ -68,7 +68,9 @@ def svg(ax: Axes, name: str, description: str) -> str:
         element.tag = _local(element.tag)
         element.attrib = {_local(key): _adapted(_local(key), value, name) for key, value in element.attrib.items()}
         element.text, element.tail = (text if (text or "").strip() else None for text in (element.text, element.tail))
-    root.remove(root.findall("metadata")[0])
+    for parent in list(root.iter()):
+        for child in [child for child in parent if child.tag in ("metadata", "style")]:  # the page has its own style
+            parent.remove(child)
     _drop_unused_ids(root)
     for attribute in "width", "height", "version":
         del root.attrib[attribute]
@@ -89,7 +91,8 @@ def _adapted(key: str, value: str, name: str) -> str:
         return value.replace("#", f"#{name}-", 1)
     value = value.replace("url(#", f"url(#{name}-")
     if key == "style":
-        value = re.sub(r"font: ([\d.]+)px [^;]*", r"font-size: \1px", value)
+        value = re.sub(r"font: ([\d.]+)px [^;]*", r"font-size: \1px", value)  # by versions of matplotlib: in one
+        value = re.sub(r"font-family: [^;]*;?\s*", "", value)  # or apart
     if key in ("style", "fill", "stroke"):
         value = re.sub("#[0-9a-f]{6}", lambda color: COLORS.get(color[0], color[0]), value)
     if key == "d":
