@@ -61,8 +61,7 @@ def svg(ax: Axes, name: str, description: str) -> str:
     with mpl.rc_context(SVG), warnings.catch_warnings():
         # The browser finds a font for what matplotlib's own lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        metadata = {"Date": None, "Creator": None}
-        figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.05, metadata=metadata)
+        figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.05)
     root = ElementTree.fromstring(buffer.getvalue())
     for element in root.iter():
         element.tag = _local(element.tag)
