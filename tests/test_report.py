@@ -289,9 +289,7 @@ def test_train_reports_on_the_rows_held_out(run, iris, tmp_path):
     assert "alpha 0.01" in text
     assert "petal width" in text
     # The row is that of the file: its values are found there.
-    row, true = re.search(
-        r"and what the model read\. row true predicted confidence true class (\d+) (\w+)", text
-    ).groups()
+    row, true = re.search(r"and what the model read\. row true predicted confidence of true (\d+) (\w+)", text).groups()
     line = (tmp_path / "iris.csv").read_text().splitlines()[int(row)].split(",")
     assert line[-1] == true
     assert f"sepal length {float(line[0]):g} sepal width {float(line[1]):g}" in text

@@ -109,7 +109,7 @@ def confidence_histogram(probs: ArrayLike, targets: ArrayLike, *, n_bins: int = 
     ax.set_yscale("symlog", linthresh=1)
     ticks = [0, *10 ** np.arange(len(str(curve.counts.max())))]
     ax.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
-    ax.set(xlabel="confidence", ylabel="rows, on a logarithmic scale", xlim=(0, 1), ylim=(0, None))
+    ax.set(xlabel="confidence", ylabel="rows (log scale)", xlim=(0, 1), ylim=(0, None))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.grid(axis="y")
     legend_above(ax)
