@@ -136,4 +136,4 @@ def test_missing_packages_are_named(run, trained, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     status, _, err = run("export", trained, "visits.onnx")
     assert status == Status.WRONG_INPUT
-    assert "softmax export needs onnxruntime: pip install 'softmax[onnx]'" in err
+    assert "this needs onnxruntime, which is not installed: pip install 'softmax[onnx]'" in err

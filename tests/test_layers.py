@@ -16,7 +16,8 @@ PACKAGE = Path(softmax.__file__).parent
 # which re-exports what needs NumPy alone. A new file gets its place here: the lowest where its imports all point down.
 LAYERS = [
     "cli",
-    "report plot",
+    "report",
+    "plot",
     "learn",
     "solvers attribution",
     "network",

@@ -398,5 +398,7 @@ def test_tiny_weights_lose_no_digits_on_their_way(dtype, soft, options):
     x, targets = rng.normal(0, 2, (19, 5)).astype(dtype), rng.integers(0, 5, 19)
     target = rng.dirichlet(np.ones(5), 19).astype(dtype) if soft else targets
     power, numbers = 2.0**-105 if dtype == np.float32 else 2.0**-900, options | {"reduction": "sum"}
-    want, got = (value_and_grad(cross_entropy)(x, target, sample_weight=np.full(19, w), **numbers)[1] for w in (1, power))
+    want, got = (
+        value_and_grad(cross_entropy)(x, target, sample_weight=np.full(19, w), **numbers)[1] for w in (1, power)
+    )
     np.testing.assert_allclose(got / dtype(power), want, rtol=4 * np.finfo(dtype).eps)

@@ -1,4 +1,3 @@
-import inspect
 import itertools
 
 import numpy as np
@@ -6,7 +5,14 @@ import pytest
 import sklearn.metrics
 
 from softmax import metrics, softmax
-from softmax.metrics import accuracy, brier_score, expected_calibration_error, log_loss
+from softmax.metrics import (
+    accuracy,
+    bootstrap_intervals,
+    brier_score,
+    expected_calibration_error,
+    log_loss,
+    reliability_curve,
+)
 
 METRICS = [accuracy, log_loss, brier_score, expected_calibration_error]
 PROBS = [[0.25, 0.20, 0.55], [0.55, 0.05, 0.40], [0.10, 0.30, 0.60], [0.90, 0.05, 0.05]]
@@ -37,8 +43,8 @@ def calibration_error_by_loops(probs, targets, edges, norm):
 
 
 def test_all_names_what_is_public():
-    public = {name for name, value in vars(metrics).items() if inspect.isfunction(value) and not name.startswith("_")}
-    assert set(metrics.__all__) == public - {"class_indices", "probability_rows"}
+    ours = {name for name, value in vars(metrics).items() if getattr(value, "__module__", "") == metrics.__name__}
+    assert set(metrics.__all__) == {name for name in ours if not name.startswith("_")}
 
 
 @pytest.mark.parametrize(("norm", "expected"), [("l1", 0.2000), ("l2", 0.2082), ("max", 0.2333)])
@@ -179,3 +185,63 @@ def test_wrong_input_is_named(metric, probs, targets, error, message):
 def test_wrong_options_are_named(option, message):
     with pytest.raises(ValueError, match=message):
         expected_calibration_error(PROBS, TARGETS, **option)
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+def test_reliability_curve_agrees_with_loops(strategy):
+    probs, targets = drawn()
+    curve = reliability_curve(probs, targets, n_bins=8, strategy=strategy)
+    confidence, right = probs.max(axis=1), probs.argmax(axis=1) == targets
+    assert len(curve.edges) == 9
+    for i, (low, high) in enumerate(itertools.pairwise(curve.edges)):
+        rows = (low < confidence) & (confidence <= high)
+        assert curve.counts[i] == rows.sum()
+        if rows.any():
+            expected = (confidence[rows].mean(), right[rows].mean())
+            assert (curve.confidence[i], curve.accuracy[i]) == pytest.approx(expected)
+        else:
+            assert np.isnan([curve.confidence[i], curve.accuracy[i]]).all()
+    assert strategy == "uniform" or curve.counts.min() > 50
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_bootstrap_intervals_are_those_of_the_metrics_on_resampled_rows(classes):
+    probs, targets = drawn(rows=60, classes=classes)
+    random = np.random.default_rng(3)
+    rows = [random.integers(60, size=(1, 60))[0] for _ in range(200)]
+    intervals = bootstrap_intervals(probs, targets, n_resamples=200, seed=3, level=0.8)
+    for metric in METRICS:
+        samples = sorted(metric(probs[chosen], targets[chosen]) for chosen in rows)
+        value, low, high = intervals[metric.__name__]
+        assert value == metric(probs, targets)
+        assert (low, high) == pytest.approx((samples[19], samples[179]), abs=1e-12)
+
+
+def test_the_interval_of_the_accuracy_is_as_wide_as_theory_has_it():
+    right = np.arange(2000) % 10 > 0
+    value, low, high = bootstrap_intervals(np.full(2000, 0.9), right.astype(int))["accuracy"]
+    assert value == 0.9
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.9 * 0.1 / 2000), rel=0.1)
+
+
+def test_blocks_and_seeds(monkeypatch):
+    probs, targets = drawn()
+    once = bootstrap_intervals(probs, targets)
+    monkeypatch.setattr(metrics, "BLOCK", 1234)
+    assert bootstrap_intervals(probs, targets) == once
+    assert bootstrap_intervals(probs, targets, seed=1) != once
+
+
+def test_an_infinite_loss_has_an_interval_without_nan():
+    value, low, high = bootstrap_intervals([[1.0, 0.0], [0.5, 0.5]] * 5, [1, 0] + [0, 0] * 4)["log_loss"]
+    assert (value, high) == (np.inf, np.inf)
+    assert low == pytest.approx(np.log(2) * 0.5, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"level": 1.0}, r"level must lie in \(0, 1\), got 1.0"), ({"n_resamples": 0}, "n_resamples must be at least 1")],
+)
+def test_bootstrap_names_a_wrong_option(options, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_intervals(PROBS, TARGETS, **options)

@@ -1,4 +1,4 @@
-"""The command line: `softmax apply`, `explain`, `train`, `predict`, `demo`, `info`."""
+"""The command line: `softmax apply`, `explain`, `train`, `predict`, `evaluate`, `export`, `demo`, `info`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from .console import Problem, Status, complain
 
 __all__ = ["main"]
 
-OPTIONAL = {"joblib", "polars", "rich", "scipy", "skops", "sklearn", "threadpoolctl", "typer"}
+# The packages that may be missing, by the extra that brings them.
+OPTIONAL = dict.fromkeys(("joblib", "polars", "rich", "scipy", "skops", "sklearn", "threadpoolctl", "typer"), "cli")
+OPTIONAL |= dict.fromkeys(("jinja2", "matplotlib"), "report") | dict.fromkeys(("onnx", "onnxruntime"), "onnx")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -56,7 +58,8 @@ def _judge(error: BaseException) -> tuple[Status, str]:
         command = getattr(getattr(error, "ctx", None), "command_path", "softmax")
         return Status.WRONG_INPUT, f"{error.format_message()} Try: {command} --help"
     if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in OPTIONAL:
-        return Status.WRONG_INPUT, f"this needs {package}, which is not installed: pip install 'softmax[cli]'"
+        extra = OPTIONAL[package]
+        return Status.WRONG_INPUT, f"this needs {package}, which is not installed: pip install 'softmax[{extra}]'"
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return Status.INTERRUPTED, "interrupted"
     if isinstance(error, MemoryError):

@@ -42,6 +42,7 @@ def _option(help: str, metavar: str, *names: str, default: str | None = None) ->
 
 
 Temperature = Annotated[float, _option("Divide the scores by it: above 1 evens out, below 1 sharpens.", "T")]
+Report = Annotated[str | None, _option("Write a report to look at in a browser.", "FILE.html", default="none")]
 TABLE = typer.Argument(help="A .csv, .parquet, .npy or .npz file, or - for CSV on stdin.", metavar="DATA")
 
 
@@ -114,6 +115,7 @@ def train(
     output: Annotated[
         str | None, _option("Where to save the model.", "FILE", "-o", "--output", default="DATA's name.skops")
     ] = None,
+    report: Report = None,
 ) -> None:
     """Train a classifier on a table, test it, and save it.
 
@@ -126,7 +128,7 @@ def train(
 
     layers = tuple(_neurons(word) for word in _names(hidden))
     training = Training(layers, activation.value, alpha, max_iter, seed)
-    train(data, target, training, _names(drop), test, output)
+    train(data, target, training, _names(drop), test, output, report)
 
 
 @app.command()
@@ -149,6 +151,21 @@ def predict(
     from .training import predict
 
     predict(model, data, output, top_k, abstain_below, keep)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model that softmax train has saved.", metavar="MODEL")],
+    data: Annotated[str, TABLE],
+    report: Report = None,
+) -> None:
+    """Test a model on a table that holds the true classes.
+
+    Example: softmax evaluate iris.skops new.csv --report iris.html
+    """
+    from .evaluate import evaluate
+
+    evaluate(model, data, report)
 
 
 @app.command()

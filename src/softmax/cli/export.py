@@ -32,7 +32,9 @@ Array = NDArray[Any]
 def export(model: str, output: str) -> None:
     """Write the model in a file as ONNX, once onnxruntime has given the same probabilities."""
     check_writable(output, (".onnx",))
-    onnx, onnxruntime = _packages()
+    import onnx
+    import onnxruntime
+
     loaded = load(model)
     for column in [*loaded.facts.numeric, *loaded.facts.categorical]:
         if column in OUTPUTS:
@@ -52,15 +54,6 @@ def export(model: str, output: str) -> None:
     print(f"Outputs: prediction (n,), and probabilities (n, {len(loaded.classes)}): {listing(labels(loaded), 10)}.")
     print(f"onnxruntime gives the same probabilities, within {worst:.1g}, on {COMPARED} rows like the training data.")
     print(f"Saved {output} ({len(data) / 1000:.1f} kB).")
-
-
-def _packages() -> tuple[Any, Any]:
-    try:
-        import onnx
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise Problem(f"softmax export needs {error.name}: pip install 'softmax[onnx]'") from error
-    return onnx, onnxruntime
 
 
 class Graph:

@@ -17,6 +17,7 @@ from ..decisions import decide, top_k
 from ..learn import SoftmaxClassifier
 from .console import Problem, check_writable, note, progress
 from .models import Facts, Labels, Model, Scores, features, fit, load
+from .reporting import check_report, write_report
 from .tables import WRITABLE, Table, first, read_table, write_table
 
 HELD_OUT = 0.2
@@ -48,10 +49,19 @@ class Training:
         )
 
 
-def train(data: str, target: str, options: Training, drop: Sequence[str], test: str | None, output: str | None) -> None:
-    """Train on one table, test on another or on held-out rows of the first, and save the model."""
+def train(
+    data: str,
+    target: str,
+    options: Training,
+    drop: Sequence[str],
+    test: str | None,
+    output: str | None,
+    report: str | None = None,
+) -> None:
+    """Train on one table, test on another or on held-out rows of the first, save the model and report on it."""
     output = output or f"{'model' if data == '-' else Path(data).stem}.skops"
     check_writable(output, MODEL_FILE)
+    check_report(report)
     source = read_table(data)
     labels = read_labels(source, target)
     numeric, categorical, left_out = choose_columns(source, target, drop)
@@ -75,6 +85,14 @@ def train(data: str, target: str, options: Training, drop: Sequence[str], test: 
     print("\n".join(describe_test(model, test_frame, labels[~held_out], test_labels, where)))
     model.save(output)
     print(f"Saved {output}. To use it: softmax predict {output} FILE")
+    if report is not None:
+        rows = np.arange(len(test_labels)) if test else np.flatnonzero(held_out)
+        tested = f"of {test}" if test else f"of {source.name} that were not trained on"
+        train_frame, train_labels = frame.filter(~held_out), labels[~held_out]
+        write_report(
+            report, model, test_frame, test_labels, rows + 1, tested, train=train_frame, train_labels=train_labels
+        )
+        print(f"Wrote {report}")
 
 
 def train_and_tell(frame: pl.DataFrame, labels: Labels, facts: Facts, options: Training) -> Model:

@@ -1,0 +1,166 @@
+"""One softmax: its probabilities, what temperature does to them, and sigmoid beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import ArrayLike, NDArray
+
+from .. import sigmoid, softmax
+from .._probabilities import probability_rows
+from .._text import percent
+from .style import BLUE, CYCLE, SKY, ink_of, legend_beside, named, new_axes, unhidden, vector
+
+__all__ = ["probabilities", "sigmoid_versus_softmax", "temperature"]
+
+
+def probabilities(probs: ArrayLike, labels: Sequence[object] | None = None, *, ax: Axes | None = None) -> Axes:
+    """The probabilities of one row as bars, the most probable class in a colour of its own.
+
+    Parameters
+    ----------
+    probs : array-like of shape (K,)
+        Probabilities that sum to 1.
+    labels : sequence of K names, default=None
+        Names of the classes; 0, 1, … by default.
+    ax : matplotlib Axes, default=None
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a wrong dtype, shape or range, named with what came.
+
+    Examples
+    --------
+    >>> from softmax import plot, softmax
+    >>> ax = plot.probabilities(softmax([2.33, -1.46, 0.56]), ["cat", "dog", "boat"])
+    >>> [text.get_text() for text in ax.texts]
+    ['83.83 %', '1.89 %', '14.28 %']
+    """
+    p = probability_rows(vector(probs, "probs")[np.newaxis])[0]
+    ax = ax or new_axes(height=0.75 + 0.3 * len(p))
+    colors = [BLUE if i == p.argmax() else SKY for i in range(len(p))]
+    bars = ax.barh(range(len(p)), p, 0.7, color=colors)
+    ax.bar_label(bars, [percent(float(share)) for share in p], padding=4)
+    ax.set_yticks(range(len(p)), named(labels, len(p)), parse_math=False)
+    ax.invert_yaxis()
+    ax.set(xlabel="probability", xlim=(0, 1))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def temperature(logits: ArrayLike, labels: Sequence[object] | None = None, *, ax: Axes | None = None) -> Axes:
+    """What temperature does to one softmax: the probabilities from sharp, T = 1/20, to even, T = 20.
+
+    Parameters
+    ----------
+    logits : array-like of shape (K,)
+        Finite scores, one a class.
+    labels : sequence of K names, default=None
+        Names of the classes; 0, 1, … by default.
+    ax : matplotlib Axes, default=None
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        For a wrong shape, or logits that are not finite.
+
+    Examples
+    --------
+    >>> from softmax import plot
+    >>> ax = plot.temperature([2.33, -1.46, 0.56], ["cat", "dog", "boat"])
+    >>> len(ax.lines)  # a curve a class, and the line at T = 1
+    4
+    """
+    z = _finite(logits)
+    names = named(labels, len(z))
+    ax = ax or new_axes()
+    temperatures = np.geomspace(1 / 20, 20, 121)
+    shares = softmax(np.broadcast_to(z, (len(temperatures), len(z))), temperature=temperatures[:, np.newaxis])
+    for i, name in enumerate(names):
+        ax.plot(temperatures, shares[:, i], color=CYCLE[i % len(CYCLE)], linestyle=_dashes(i), label=unhidden(name))
+    ax.axvline(1, color=ink_of(ax), linewidth=1, linestyle=":")
+    ax.set_xscale("log")
+    ax.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
+    ax.minorticks_off()
+    ax.set(xlabel="temperature", ylabel="probability", ylim=(0, 1.02))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.grid(axis="y")
+    legend_beside(ax)
+    return ax
+
+
+def sigmoid_versus_softmax(
+    logits: ArrayLike, labels: Sequence[object] | None = None, *, ax: Axes | None = None
+) -> Axes:
+    """What one score changes: softmax (solid) shares 1 among all classes, sigmoid (dashed) judges the score alone.
+
+    The score of the top class moves along the x-axis while the others stay; the dotted line is where it stands.
+
+    Parameters
+    ----------
+    logits : array-like of shape (K,)
+        Finite scores, one a class.
+    labels : sequence of K names, default=None
+        Names of the classes; 0, 1, … by default.
+    ax : matplotlib Axes, default=None
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        For a wrong shape, or logits that are not finite.
+
+    Examples
+    --------
+    >>> from softmax import plot
+    >>> ax = plot.sigmoid_versus_softmax([2.33, -1.46, 0.56], ["cat", "dog", "boat"])
+    >>> ax.get_xlabel()
+    'score of cat'
+    """
+    z = _finite(logits)
+    names = named(labels, len(z))
+    top = int(z.argmax())
+    ax = ax or new_axes()
+    scores = np.tile(z, (121, 1))
+    scores[:, top] = x = np.linspace(min(-6, z[top] - 2), max(6, z[top] + 2), 121)
+    for i, (shares, alone) in enumerate(zip(softmax(scores).T, sigmoid(scores).T, strict=True)):
+        color = CYCLE[i % len(CYCLE)]
+        ax.plot(x, shares, color=color, label=unhidden(f"{names[i]}: softmax"))
+        ax.plot(x, alone, color=color, linestyle="--", label=unhidden(f"{names[i]}: sigmoid"))
+    ax.axvline(z[top], color=ink_of(ax), linewidth=1, linestyle=":")
+    ax.set_xlabel(f"score of {names[top]}", parse_math=False)
+    ax.set(ylabel="probability", ylim=(0, 1.02))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.grid(axis="y")
+    legend_beside(ax)
+    return ax
+
+
+def _dashes(i: int) -> str:
+    return ("-", "--", "-.", ":")[i // len(CYCLE) % 4]
+
+
+def _finite(logits: ArrayLike) -> NDArray[np.float64]:
+    z = vector(logits, "logits")
+    if not np.isfinite(z).all():
+        raise ValueError(f"logits must be finite, got {z[~np.isfinite(z)][0]}")
+    return z
