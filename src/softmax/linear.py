@@ -14,7 +14,7 @@ from .losses import rows_losses
 
 __all__ = ["LinearGradient", "linear_cross_entropy"]
 
-_TILE = 32 << 20  # bytes of logits
+_TILE = 24 << 20  # bytes of logits
 _PART = 4 << 20  # bytes of the weight's gradient, added to it while they are in the cache
 
 
@@ -70,7 +70,7 @@ def linear_cross_entropy(
 
     Notes
     -----
-    The logits exist for some rows at a time, 32 MB of them, where the gradient takes their place. Memory: that, 4 MB,
+    The logits exist for some rows at a time, 24 MB of them, where the gradient takes their place. Memory: that, 4 MB,
     and the gradients. The matrix products are NumPy's; their rounding is theirs. Rows that are ignored cost nothing.
     Source of the idea: Wijmans et al., "Cut your losses in large-vocabulary language models", ICLR 2025,
     arXiv:2411.09009.
