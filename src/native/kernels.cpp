@@ -255,13 +255,11 @@ struct Loops {
         const LossOptions options = {option(0), option(1), option(2), option(3)};
         if (options.softcap != 0) return loss_capped<Soft>(o, x, weights, losses, options, mask, gradient);
         if (o.few() && options.for_lanes(Soft) && everywhere) {
-            if constexpr (Soft) {
-                return soft_cross_entropy_lanes(x, o.batch<T>(1, 1), weights, losses, options, gradient, o.rows(),
-                                                o.n());
-            } else {
-                return cross_entropy_lanes(x, o.batch<std::int64_t>(1), weights, losses, options, gradient, o.rows(),
-                                           o.n());
-            }
+            using Targets = std::conditional_t<Soft, ProbabilityTargets<T>, ClassTargets<T>>;
+            const auto targets = o.batch<std::conditional_t<Soft, T, std::int64_t>>(1, Soft ? 1 : -1);
+            return cross_entropy_lanes<Targets>(
+                x, targets, weights, losses, options, gradient, o.rows(), o.n(),
+                [&](ptrdiff_t i, const auto& body) { with_target<Soft, T>(o, i, body); });
         }
         for_each_row(x, mask, gradient, o.rows(), o.n(),
                      [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {

@@ -1,6 +1,6 @@
-// Cross-entropy of few classes, one row a lane: integer targets, plain, smoothed or focal, and probabilities, plain or
-// smoothed. Formulas and names are those of cross_entropy.hpp; what finishes a row is in double. Rows that are special go
-// to `loss_row`.
+// Cross-entropy of few classes, one row a lane: of integer targets, plain, smoothed or focal, and of probabilities, plain
+// or smoothed. Formulas and names are those of cross_entropy.hpp; what finishes a row is in double. Rows that are special
+// go to `loss_row`.
 #pragma once
 
 #include "cross_entropy.hpp"
@@ -146,10 +146,12 @@ struct ClassTargets {
     using D = DoubleLanes<T>;
     using E = Exact<T>;
 
+    static constexpr bool may_focus = true;
     I index;
     V at_target;
 
-    ClassTargets(const Tile<T>& tile, const Batch<std::int64_t>& targets) {
+    ClassTargets(LossTile<T>& of, const Batch<std::int64_t>& targets, const LossOptions& options) {
+        const Tile<T>& tile = of.tile;
         typename Simd<double>::I wide[D::parts];
         read_lanes(targets, tile, std::int64_t(0), wide);
         index = D::template joined<I, typename D::HalfOf::I>(wide);
@@ -159,6 +161,7 @@ struct ClassTargets {
             number = number + 1;
             at_target = index == number ? tile.column[j] : at_target;
         }
+        if (options.gamma != 0) of.special |= not_finite<S>(at_target);
     }
 
     D distance(const LossTile<T>& of) const { return D::of(of.maximum) - D::of(at_target); }
@@ -202,11 +205,12 @@ struct ProbabilityTargets {
     using V = typename S::V;
     using D = DoubleLanes<T>;
 
+    static constexpr bool may_focus = false;
     Tile<T> q;
     Pair<V> mass;
     D expected;
 
-    ProbabilityTargets(LossTile<T>& of, const Batch<T>& probs) {
+    ProbabilityTargets(LossTile<T>& of, const Batch<T>& probs, const LossOptions&) {
         const Tile<T>& tile = of.tile;
         q.first = tile.first;
         q.rows = tile.rows;
@@ -245,7 +249,7 @@ struct ProbabilityTargets {
     }
 };
 
-// Calls body(rows, plain) for the tiles of a batch.
+// Calls body(rows) for the tiles of a batch.
 template <class T, class Body>
 void for_loss_tiles(const Batch<T>& x, const Batch<double>& weights, ptrdiff_t rows, ptrdiff_t n, const Body& body) {
     const Temperatures<T> plain(no_temperature, 0, 1);
@@ -256,59 +260,35 @@ void for_loss_tiles(const Batch<T>& x, const Batch<double>& weights, ptrdiff_t r
     });
 }
 
-template <class T>
-void cross_entropy_lanes(const Batch<T>& x, const Batch<std::int64_t>& targets, const Batch<double>& weights,
+// Targets: ClassTargets or ProbabilityTargets; `with_target(i, body)` calls body with the Target of row i.
+template <class Targets, class T, class Number, class WithTarget>
+void cross_entropy_lanes(const Batch<T>& x, const Batch<Number>& targets, const Batch<double>& weights,
                          const Batch<double>& losses, const LossOptions& options, const Batch<T>* gradient,
-                         ptrdiff_t rows, ptrdiff_t n) {
-    using S = Simd<T>;
+                         ptrdiff_t rows, ptrdiff_t n, const WithTarget& with_target) {
     using D = DoubleLanes<T>;
     const double smoothing = options.smoothing, share = 1 - smoothing, part = smoothing / double(n);
     for_loss_tiles(x, weights, rows, n, [&](LossTile<T>& of) {
-        const ClassTargets<T> target(of.tile, targets);
-        if (options.gamma != 0) of.special |= not_finite<S>(target.at_target);
+        const Targets target(of, targets, options);
         const D gap = smoothing == 0 ? D::splat_of(0) : of.gap();
         Rescued<T> rescued(of.tile, of.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
-            loss_row<S>(row, Target<T>{ptrdiff_t(targets.value(i))}, weights.value(i), options, &losses.value(i),
-                        gradient == nullptr ? nullptr : &to, 1);
+            with_target(i, [&](const Target<T>& of_row) {
+                loss_row<Simd<T>>(row, of_row, weights.value(i), options, &losses.value(i),
+                                  gradient == nullptr ? nullptr : &to, 1);
+            });
         });
         of.exponentiate(gradient != nullptr);
         D loss = target.cost(of), hit = of.weight * share;
-        if (options.gamma != 0) {
-            const auto focused = target.focused(of, options.gamma);
-            loss = focused.loss;
-            hit = hit * focused.slope;
+        if constexpr (Targets::may_focus) {
+            if (options.gamma != 0) {
+                const auto focused = target.focused(of, options.gamma);
+                loss = focused.loss;
+                hit = hit * focused.slope;
+            }
         }
         if (smoothing != 0) loss = loss * share + (D::of(of.log_sum) * smoothing + gap * part);
         of.deliver(loss, losses);
         if (gradient == nullptr) return;
         target.gradient(of, hit, part);
-        rescued.restore();
-        of.tile.write(*gradient);
-    });
-}
-
-// Of probabilities.
-template <class T>
-void soft_cross_entropy_lanes(const Batch<T>& x, const Batch<T>& probs, const Batch<double>& weights,
-                              const Batch<double>& losses, const LossOptions& options, const Batch<T>* gradient,
-                              ptrdiff_t rows, ptrdiff_t n) {
-    using S = Simd<T>;
-    using D = DoubleLanes<T>;
-    const double smoothing = options.smoothing, share = 1 - smoothing, part = smoothing / double(n);
-    for_loss_tiles(x, weights, rows, n, [&](LossTile<T>& of) {
-        const ProbabilityTargets<T> target(of, probs);
-        const D gap = smoothing == 0 ? D::splat_of(0) : of.gap();
-        Rescued<T> rescued(of.tile, of.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
-            const Row<T> q = {probs.data + i * probs.outer, probs.inner, nullptr, 0, n, probs.storage};
-            loss_row<S>(row, Target<T>{-1, &q}, weights.value(i), options, &losses.value(i),
-                        gradient == nullptr ? nullptr : &to, 1);
-        });
-        of.exponentiate(gradient != nullptr);
-        D loss = target.cost(of);
-        if (smoothing != 0) loss = loss * share + (D::of(of.log_sum) * smoothing + gap * part);
-        of.deliver(loss, losses);
-        if (gradient == nullptr) return;
-        target.gradient(of, of.weight * share, part);
         rescued.restore();
         of.tile.write(*gradient);
     });
