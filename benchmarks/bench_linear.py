@@ -2,8 +2,8 @@
 
     python benchmarks/bench_linear.py [--rounds N] [--quick]
 
-Each library runs in a process of its own, a new one for each round, in turn.
-Timed is its second call. Losses, and the gradients of some rows and classes, are compared with float64.
+Each library runs in a process of its own, a new one for each round, in turn. Memory is that of the first call, timed is
+the second. Losses, and the gradients of some rows and classes, are compared with float64.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from harness import environment, machine, processors
 from report import grid, number, save_json
-from worker import status
+from worker import held_by
 
 RESULTS = Path(__file__).with_name("results")
 Shape = tuple[int, int, int]  # rows, features, classes
@@ -73,14 +73,6 @@ def call_of(library: str, features: Any, weight: Any, targets: Any) -> Callable[
         return loss.item(), x.grad.numpy(), w.grad.numpy()
 
     return theirs
-
-
-def held_by(call: Callable[[], Any]) -> int:
-    """The most bytes that a call holds beyond those held before it. Linux only."""
-    before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    call()
-    return status("VmHWM") - before
 
 
 def child(library: str, shape: Shape) -> None:

@@ -76,12 +76,9 @@ class Session:
 
         self.call()
         self.call()
-        held = status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        self.call()
-        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
-        return faults, max(0, status("VmHWM") - held)
+        held = held_by(self.call)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults, held
 
     def forget(self) -> None:
         """Drop the case's arrays."""
@@ -99,7 +96,15 @@ class Session:
         return taken
 
 
-def status(name: str) -> int:
+def held_by(call: Callable[[], Any]) -> int:
+    """The most bytes that a call holds beyond those held before it. Linux only."""
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    call()
+    return max(0, _status("VmHWM") - before)
+
+
+def _status(name: str) -> int:
     """What the system knows about this process's memory, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

@@ -43,6 +43,15 @@ def tally(request: pytest.FixtureRequest) -> object:
     return Tally(request.node.user_properties)
 
 
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
+    """Runs the command line on the words that it is given, in an empty folder."""
+    from commands import runner
+
+    monkeypatch.chdir(tmp_path)
+    return runner(capsys, monkeypatch)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for key in ("passed", "failed") for report in terminalreporter.getreports(key)]
     lines = sorted({str(value) for report in reports for key, value in report.user_properties if key == "measured"})

@@ -7,51 +7,20 @@ import os
 import pickle
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import skops.io
+from commands import Result
 from sklearn.linear_model import LogisticRegression
 
 import softmax
-from softmax.cli import main
 from softmax.cli.console import Problem, Status, replacing
 from softmax.cli.tables import read_table
 
 TRAIN_MODULES = {"matplotlib", "polars", "rich", "scipy", "skops", "sklearn"}
-
-
-@dataclass
-class Result:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def line(self):
-        """The one line of an error."""
-        assert (self.status, self.out, self.err.count("\n")) == (Status.WRONG_INPUT, "", 1), self
-        assert self.err.startswith("softmax: ")
-        assert "Traceback" not in self.err
-        return self.err.removeprefix("softmax: ").removesuffix("\n")
-
-
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Run the command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words, stdin=""):
-        monkeypatch.setattr(
-            sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())) if isinstance(stdin, str) else stdin
-        )
-        status = main([str(word) for word in words])
-        return Result(status, *capsys.readouterr())
-
-    return run
 
 
 def people(rows=120, seed=0):

@@ -19,6 +19,7 @@ LAYERS = [
     "report",
     "plot",
     "learn",
+    "predictor",
     "solvers attribution",
     "network",
     "softmax",

@@ -16,7 +16,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import softmax.learn
-from softmax.learn import SoftmaxClassifier, _stratified_part
+import softmax.predictor
+from softmax.learn import SoftmaxClassifier
+from softmax.network import stratified_part
 
 DATASETS = {"iris": load_iris, "wine": load_wine, "digits": load_digits, "breast_cancer": load_breast_cancer}
 
@@ -71,9 +73,10 @@ def test_scikit_learn_checks(estimator, check):
 
 
 def test_doctests():
-    results = doctest.testmod(softmax.learn)
-    assert results.attempted >= 5
-    assert results.failed == 0
+    for module, examples in (softmax.learn, 5), (softmax.predictor, 4):
+        results = doctest.testmod(module)
+        assert results.attempted >= examples
+        assert results.failed == 0
 
 
 # -------------------------------------------------------------------------------------------------------- the optimum
@@ -264,7 +267,7 @@ def test_early_stopping_keeps_the_weights_of_the_best_validation_loss(options):
     curve = classifier.validation_loss_curve_
     assert len(curve) == len(classifier.loss_curve_) == classifier.n_iter_ < 500
     assert 3 < len(curve) - np.argmin(curve) <= 11
-    held_out = _stratified_part(y, 0.3, np.random.RandomState(0))
+    held_out = stratified_part(y, 0.3, np.random.RandomState(0))
     loss = softmax.cross_entropy(classifier.predict_log_proba(X[held_out]), y[held_out])
     assert loss == pytest.approx(min(curve), rel=1e-9)
 
@@ -272,7 +275,7 @@ def test_early_stopping_keeps_the_weights_of_the_best_validation_loss(options):
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 def test_the_rows_held_out_are_not_trained_on(solver):
     X, y = load("iris", scaled=True)
-    held_out = _stratified_part(y, 0.2, np.random.RandomState(0))
+    held_out = stratified_part(y, 0.2, np.random.RandomState(0))
     options = {"solver": solver, "max_iter": 3, "batch_size": 999, "random_state": 0}
     stopping = quietly(SoftmaxClassifier(early_stopping=True, validation_fraction=0.2, **options), X, y)
     alone = quietly(SoftmaxClassifier(**options), X[~held_out], y[~held_out])
@@ -286,13 +289,13 @@ def test_without_early_stopping_there_is_no_validation_curve():
 
 def test_the_held_out_part_is_stratified_and_random():
     targets = np.repeat(np.arange(4), [1000, 100, 10, 1])
-    mask = _stratified_part(targets, 0.2, np.random.RandomState(0))
+    mask = stratified_part(targets, 0.2, np.random.RandomState(0))
     assert np.bincount(targets[mask], minlength=4) == pytest.approx([200, 20, 2, 0], abs=1)
     assert mask.sum() == 222
-    assert not np.array_equal(mask, _stratified_part(targets, 0.2, np.random.RandomState(1)))
+    assert not np.array_equal(mask, stratified_part(targets, 0.2, np.random.RandomState(1)))
     rare = np.repeat(np.arange(40), [1] * 20 + [3] * 20)
-    assert not any(_stratified_part(rare, 0.3, np.random.RandomState(seed))[:20].any() for seed in range(20))
-    many = _stratified_part(np.arange(1000) // 2, 0.01, np.random.RandomState(0))  # more classes than rows to take
+    assert not any(stratified_part(rare, 0.3, np.random.RandomState(seed))[:20].any() for seed in range(20))
+    many = stratified_part(np.arange(1000) // 2, 0.01, np.random.RandomState(0))  # more classes than rows to take
     assert many.sum() == 10
 
 

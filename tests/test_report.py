@@ -13,7 +13,6 @@ import sklearn.metrics
 from sklearn.datasets import load_breast_cancer, load_iris
 
 from softmax import softmax
-from softmax.cli import main
 from softmax.metrics import bootstrap_intervals
 from softmax.report import Column, Subject, render
 from softmax.report.scores import class_scores, confused_pairs, worst_mistakes
@@ -56,18 +55,6 @@ class Page(HTMLParser):
 
     def values(self, name):
         return [value for key, value in self.attributes if key == name]
-
-
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Run the command line in an empty folder: the status, what was printed, and what was complained of."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        status = main([str(word) for word in words])
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def table(data, names):

@@ -7,9 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse
-from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state
@@ -17,11 +15,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from . import log_softmax, softmax
-from .attribution import Attribution, attribute
-from .network import Array, Network, Objective, Rows, class_logits, forward
+from .network import Array, Network, Objective, Rows, stratified_part
+from .predictor import Predictor
 from .solvers import Adam, Monitor, Outcome, minimize_adam, minimize_lbfgs
 
 __all__ = ["SoftmaxClassifier"]
@@ -40,7 +37,7 @@ def _warn(*sentences: str | None) -> None:
         warnings.warn(sentence, ConvergenceWarning, stacklevel=4)  # the caller of fit, past scikit-learn's wrapper
 
 
-class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
+class SoftmaxClassifier(Predictor):
     """Multinomial logistic regression, or a feed-forward network with softmax on top.
 
     With hidden layers hⱼ = activation(hⱼ₋₁ Wⱼ + bⱼ) and logits z = h W + b, the probabilities are softmax(z), and
@@ -155,13 +152,9 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
-    classes_: Array
-    coefs_: list[Array]
-    intercepts_: list[Array]
     n_iter_: int
     loss_curve_: list[float]
     validation_loss_curve_: list[float] | None
-    n_features_in_: int
     _adam: Adam
     _rng: np.random.RandomState
 
@@ -241,7 +234,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         train, validation = rows, None
         if self.early_stopping:
-            held_out = _stratified_part(rows.targets, self.validation_fraction, rng)
+            held_out = stratified_part(rows.targets, self.validation_fraction, rng)
             train, validation = rows.take(~held_out), rows.take(held_out)
         monitor = Monitor(network, self.tol, validation, self._report)
         if self._uses_lbfgs():
@@ -318,107 +311,6 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         _warn(outcome.diverged)
         return self
 
-    def predict(self, X: Any) -> Array:
-        """The most probable class of each row.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,), in the dtype of `classes_`
-        """
-        outputs = self._outputs(X)
-        return np.asarray(self.classes_[class_logits(outputs).argmax(axis=1)])
-
-    def predict_proba(self, X: Any) -> Array:
-        """The probability of each class, in the order of `classes_`: softmax of the logits.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-
-        Returns
-        -------
-        probs : ndarray of shape (n_samples, K), float32 if X and `coefs_` are, else float64
-        """
-        return np.asarray(softmax(class_logits(self._outputs(X))))
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """The logarithm of `predict_proba`, exact also where a probability rounds to 0 or 1.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-
-        Returns
-        -------
-        log_probs : ndarray of shape (n_samples, K)
-        """
-        return np.asarray(log_softmax(class_logits(self._outputs(X))))
-
-    def decision_function(self, X: Any) -> Array:
-        """The logits, whose softmax is `predict_proba`.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-
-        Returns
-        -------
-        logits : ndarray of shape (n_samples, K), or (n_samples,) for two classes
-            Of two classes, the logit of ``classes_[1]``; that of ``classes_[0]`` is 0. Above 0 means ``classes_[1]``.
-        """
-        outputs = self._outputs(X)
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
-
-    def explain(self, x: Any) -> Attribution:
-        """What each feature of one row has added to each logit; the parts add up to the logits.
-
-        Without hidden layers a part is the feature times its weight, exactly. Through hidden layers a neuron hands its
-        change, against a row of zeros, on in proportion to what came to it (DeepLIFT's rescale rule).
-
-        Parameters
-        ----------
-        x : array-like of shape (n_features,) or (1, n_features)
-
-        Returns
-        -------
-        attribution : Attribution
-            Its `contributions` (n_features, K) and `base` (K,), the logits of a row of zeros, add up; `print` it.
-
-        Raises
-        ------
-        ValueError
-            If x is not one row of `n_features_in_` features.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> X, y = load_iris(return_X_y=True, as_frame=False)
-        >>> why = SoftmaxClassifier(alpha=1.0).fit(X, y).explain(X[0])
-        >>> bool(np.allclose(why.base + why.contributions.sum(axis=0), why.logits))
-        True
-        """
-        if not hasattr(x, "columns"):  # a table keeps its names
-            x = x if scipy.sparse.issparse(x) else np.atleast_2d(np.asarray(x))
-        X = self._check_X(x)
-        if X.shape[0] != 1:
-            raise ValueError(f"x must be one row of {self.n_features_in_} features, got {X.shape[0]} rows.")
-        row = (X.toarray() if scipy.sparse.issparse(X) else X).ravel()
-        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(len(row))])
-        return attribute(row, self.coefs_, self.intercepts_, self.activation, self.classes_, names)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-    def _outputs(self, X: Any) -> Array:
-        X = self._check_X(X)
-        return forward(X, self.coefs_, self.intercepts_, self.activation)
-
     def _report(self, iteration: int, loss: float, validation_loss: float | None) -> None:
         """Called after every iteration; a subclass may show progress in another way."""
         if self.verbose and (iteration == 1 or iteration % 10 == 0):
@@ -447,10 +339,6 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
                 "set warm_start=False, or use a new classifier."
             )
         return network.pack(self.coefs_, self.intercepts_, dtype)
-
-    def _check_X(self, X: Any) -> Any:
-        check_is_fitted(self)
-        return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
 
     def _check_X_y(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
@@ -496,23 +384,3 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             rng=rng,
             monitor=monitor,
         )
-
-
-def _stratified_part(targets: Array, fraction: float, rng: np.random.RandomState) -> NDArray[np.bool_]:
-    """A random mask (n,) of about that fraction of every class; a class of one row keeps it.
-
-    Shuffled rows are sorted by class and taken at equal steps, so that it works for more classes than rows to take.
-    """
-    shuffled = rng.permutation(len(targets))
-    by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]
-    by_class = by_class[np.bincount(targets)[targets[by_class]] > 1]
-    n_taken = round(fraction * len(by_class))
-    if n_taken == 0 or n_taken == len(by_class):
-        raise ValueError(
-            f"validation_fraction={fraction:g} of {len(targets)} rows leaves none to hold out or none to train on: "
-            "change validation_fraction or set early_stopping=False."
-        )
-    steps = (np.arange(n_taken) + rng.uniform()) * (len(by_class) / n_taken)
-    mask = np.zeros(len(targets), bool)
-    mask[by_class[steps.astype(np.intp)]] = True
-    return mask

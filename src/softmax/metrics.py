@@ -25,7 +25,7 @@ __all__ = [
     "reliability_curve",
 ]
 
-BLOCK = 1 << 20
+BLOCK = 1 << 20  # rows that a bootstrap draws at a time: a few arrays of 8 MB
 
 
 class Interval(NamedTuple):
@@ -93,10 +93,7 @@ def log_loss(probs: ArrayLike, targets: ArrayLike) -> float:
     >>> round(log_loss([[0.7, 0.3], [0.4, 0.6]], [0, 1]), 6)
     0.43375
     """
-    p, y = _checked(probs, targets)
-    with np.errstate(divide="ignore"):
-        losses = -np.log(np.clip(p[np.arange(len(y)), y], 0, 1))
-    return float(losses.mean())
+    return float(_losses(*_checked(probs, targets)).mean())
 
 
 def brier_score(probs: ArrayLike, targets: ArrayLike) -> float:
@@ -118,10 +115,7 @@ def brier_score(probs: ArrayLike, targets: ArrayLike) -> float:
     >>> round(brier_score([[0.8, 0.1, 0.1]], [0]), 6)
     0.06
     """
-    p, y = _checked(probs, targets)
-    p[np.arange(len(y)), y] -= 1
-    score = float((p**2).sum(axis=1).mean())
-    return score / 2 if p.shape[1] == 2 else score
+    return float(_distances(*_checked(probs, targets)).mean())
 
 
 def expected_calibration_error(
@@ -256,12 +250,9 @@ def _resampled(
     """(4, n_resamples): the scores of `bootstrap_intervals` on rows drawn with replacement."""
     n, n_bins = len(y), 15
     confidence, right = p.max(axis=1), p.argmax(axis=1) == y
-    bins = np.searchsorted(np.arange(1, n_bins) / n_bins, confidence, side="left")
+    bins = np.searchsorted(_inner_edges(confidence, n_bins, "uniform"), confidence, side="left")
     gaps = confidence - right
-    with np.errstate(divide="ignore"):
-        losses = -np.log(np.clip(p[np.arange(n), y], 0, 1))
-    distances = (p**2).sum(axis=1) + 1 - 2 * p[np.arange(n), y]
-    means = np.stack([right, losses, distances / (2 if p.shape[1] == 2 else 1)])
+    means = np.stack([right, _losses(p, y), _distances(p, y)])
     blocks = []
     for start in range(0, n_resamples, block := max(1, BLOCK // n)):
         size = min(block, n_resamples - start)
@@ -271,6 +262,18 @@ def _resampled(
         calibration_errors = abs(sums).sum(axis=1) / n
         blocks.append(np.vstack([*(values[rows].mean(axis=1) for values in means), calibration_errors]))
     return np.concatenate(blocks, axis=1)
+
+
+def _losses(p: NDArray[np.float64], y: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(N,): what each row adds to `log_loss`."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(-np.log(np.clip(p[np.arange(len(y)), y], 0, 1)))
+
+
+def _distances(p: NDArray[np.float64], y: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(N,): what each row adds to `brier_score`."""
+    squares = np.einsum("nk,nk->n", p, p) + 1 - 2 * p[np.arange(len(y)), y]
+    return np.asarray(np.maximum(squares, 0) / (2 if p.shape[1] == 2 else 1))
 
 
 def _inner_edges(confidence: NDArray[np.float64], n_bins: int, strategy: str) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import cross_entropy, value_and_grad
 
-__all__ = ["Network", "Objective", "Rows", "class_logits", "forward"]
+__all__ = ["Network", "Objective", "Rows", "class_logits", "forward", "stratified_part"]
 
 Array = NDArray[Any]
 
@@ -44,6 +44,26 @@ class Rows(NamedTuple):
         if self.weight is None:
             return self
         return self._replace(weight=(self.weight / self.weight.mean()).astype(self.X.dtype))
+
+
+def stratified_part(targets: Array, fraction: float, rng: np.random.RandomState) -> NDArray[np.bool_]:
+    """A random mask (n,) of about that fraction of every class; a class of one row keeps it.
+
+    Shuffled rows are sorted by class and taken at equal steps, so that it works for more classes than rows to take.
+    """
+    shuffled = rng.permutation(len(targets))
+    by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]
+    by_class = by_class[np.bincount(targets)[targets[by_class]] > 1]
+    n_taken = round(fraction * len(by_class))
+    if n_taken == 0 or n_taken == len(by_class):
+        raise ValueError(
+            f"validation_fraction={fraction:g} of {len(targets)} rows leaves none to hold out or none to train on: "
+            "change validation_fraction or set early_stopping=False."
+        )
+    steps = (np.arange(n_taken) + rng.uniform()) * (len(by_class) / n_taken)
+    mask = np.zeros(len(targets), bool)
+    mask[by_class[steps.astype(np.intp)]] = True
+    return mask
 
 
 def _tanh(z: Array) -> None:

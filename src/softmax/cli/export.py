@@ -25,6 +25,7 @@ OPSET = 17  # of 2022: what runs it need not be new
 TOLERANCE = 1e-6  # of the probabilities: they are float32
 COMPARED = 1000  # rows
 OUTPUTS = ("prediction", "probabilities")
+PREFIX = "softmax/"  # of names inside the graph, which columns are not to have
 
 Array = NDArray[Any]
 
@@ -38,13 +39,13 @@ def export(model: str, output: str) -> None:
     loaded = load(model)
     for column in [*loaded.facts.numeric, *loaded.facts.categorical]:
         if column in OUTPUTS:
-            raise Problem(f"{model}: column {column!r} has the name of an output of the ONNX file, rename it and train")
+            raise Problem(f"{model}: column {column!r} has the name of an output of the file: rename it and train")
     graph = Graph(onnx, loaded).model()
     data = graph.SerializeToString()
     worst = difference(onnxruntime, data, loaded, examples(loaded))
     if not worst <= TOLERANCE:
-        message = f"onnxruntime's probabilities differ by {worst:.1g}, at most {TOLERANCE:g} is expected"
-        raise Problem(f"{model}: {message}", Status.FAILED)
+        message = f"onnxruntime's probabilities differ from the model's by {worst:.1g}, more than {TOLERANCE:g}"
+        raise Problem(f"{model}: {message}: nothing was written, please report it with the model", Status.FAILED)
     with replacing(output) as file:
         file.write(data)
     facts = loaded.facts
@@ -98,9 +99,9 @@ class Graph:
         imputer, scaler = (step for _, step in self.loaded.preprocessing["numeric"].steps)
         columns = [self._node("Unsqueeze", column, self._ints(1)) for column in self.loaded.facts.numeric]
         x = self._node("Concat", *columns, axis=1)
-        filled = self._node("Where", self._node("IsNaN", x), self._constant(imputer.statistics_), x)
-        centred = self._node("Sub", filled, self._constant(scaler.mean_))
-        return self._node("Div", centred, self._constant(scaler.scale_))
+        filled = self._node("Where", self._node("IsNaN", x), self._floats(imputer.statistics_), x)
+        centred = self._node("Sub", filled, self._floats(scaler.mean_))
+        return self._node("Div", centred, self._floats(scaler.scale_))
 
     def _one_hot(self, column: str, categories: Array) -> str:
         known = ["" if category is None else category for category in categories]
@@ -113,8 +114,8 @@ class Graph:
         activation = {"relu": "Relu", "tanh": "Tanh"}[classifier.activation]
         layers = list(zip(classifier.coefs_, classifier.intercepts_, strict=True))
         for number, (coef, intercept) in enumerate(layers):
-            product = self._node("MatMul", x, self._constant(coef))
-            x = self._node("Add", product, self._constant(intercept))
+            product = self._node("MatMul", x, self._floats(coef))
+            x = self._node("Add", product, self._floats(intercept))
             if number < len(layers) - 1:
                 x = self._node(activation, x)
         if layers[-1][0].shape[1] == 1:  # the logit of the first of two classes is 0
@@ -122,20 +123,20 @@ class Graph:
         return x
 
     def _node(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        output = output or f"{operator}_{len(self.nodes)}"
+        output = output or f"{PREFIX}{operator}_{len(self.nodes)}"
         self.nodes.append(self.onnx.helper.make_node(operator, inputs, [output], **attributes))
         return output
 
     def _constant(self, values: Array) -> str:
-        name = f"constant_{len(self.constants)}"
-        array = values if values.dtype == object else np.asarray(values, np.float64)
-        self.constants.append(self.onnx.numpy_helper.from_array(array, name))
+        name = f"{PREFIX}constant_{len(self.constants)}"
+        self.constants.append(self.onnx.numpy_helper.from_array(values, name))
         return name
 
+    def _floats(self, values: Array) -> str:
+        return self._constant(np.asarray(values, np.float64))
+
     def _ints(self, *values: int) -> str:
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(self.onnx.numpy_helper.from_array(np.array(values, np.int64), name))
-        return name
+        return self._constant(np.array(values, np.int64))
 
 
 def labels(model: Model) -> list[str]:

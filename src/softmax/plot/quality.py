@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from .._probabilities import class_indices, probability_rows
 from ..metrics import reliability_curve
-from .style import BLUE, FAINT, LONGEST, ORANGE, PAPER, ink_of, legend_above, named, new_axes, short
+from .style import BLUE, FAINT, LONGEST, ORANGE, PAPER, in_percent, ink_of, legend_above, named, new_axes, short
 
 __all__ = ["confidence_histogram", "confusion", "reliability"]
 
@@ -61,8 +60,8 @@ def reliability(probs: ArrayLike, targets: ArrayLike, *, n_bins: int = 10, ax: A
     ax.vlines(middles, low, high, color=ink_of(ax), linewidth=1.4, label="95 % interval")
     ax.plot(curve.confidence[filled], accuracy, "o", color=BLUE, markersize=4.5, label="mean confidence of the bin")
     ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    in_percent(ax.xaxis)
+    in_percent(ax.yaxis)
     ax.grid(axis="y")
     legend_above(ax)
     return ax
@@ -110,7 +109,7 @@ def confidence_histogram(probs: ArrayLike, targets: ArrayLike, *, n_bins: int = 
     ticks = [0, *10 ** np.arange(len(str(curve.counts.max())))]
     ax.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.set(xlabel="confidence", ylabel="rows (log scale)", xlim=(0, 1), ylim=(0, None))
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    in_percent(ax.xaxis)
     ax.grid(axis="y")
     legend_above(ax)
     return ax

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from .. import sigmoid, softmax
 from .._probabilities import probability_rows
 from .._text import percent
-from .style import BLUE, CYCLE, SKY, ink_of, legend_beside, named, new_axes, unhidden, vector
+from .style import BLUE, CYCLE, SKY, in_percent, ink_of, legend_beside, named, new_axes, unhidden, vector
 
 __all__ = ["probabilities", "sigmoid_versus_softmax", "temperature"]
 
@@ -53,7 +52,7 @@ def probabilities(probs: ArrayLike, labels: Sequence[object] | None = None, *, a
     ax.set_yticks(range(len(p)), named(labels, len(p)), parse_math=False)
     ax.invert_yaxis()
     ax.set(xlabel="probability", xlim=(0, 1))
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    in_percent(ax.xaxis)
     ax.tick_params(axis="y", length=0)
     return ax
 
@@ -98,7 +97,7 @@ def temperature(logits: ArrayLike, labels: Sequence[object] | None = None, *, ax
     ax.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
     ax.minorticks_off()
     ax.set(xlabel="temperature", ylabel="probability", ylim=(0, 1.02))
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    in_percent(ax.yaxis)
     ax.grid(axis="y")
     legend_beside(ax)
     return ax
@@ -149,7 +148,7 @@ def sigmoid_versus_softmax(
     ax.axvline(z[top], color=ink_of(ax), linewidth=1, linestyle=":")
     ax.set_xlabel(f"score of {names[top]}", parse_math=False)
     ax.set(ylabel="probability", ylim=(0, 1.02))
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    in_percent(ax.yaxis)
     ax.grid(axis="y")
     legend_beside(ax)
     return ax

@@ -9,7 +9,9 @@ import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 INK, FAINT, PAPER = "#24292f", "#d0d7de", "#ffffff"
@@ -48,6 +50,11 @@ def new_axes(width: float = 5.6, height: float = 3.6) -> Axes:
 def ink_of(ax: Axes) -> str:
     """The colour that the style of `ax` gives its texts."""
     return str(ax.xaxis.label.get_color())
+
+
+def in_percent(axis: Axis) -> None:
+    """Ticks as percentages of 1."""
+    axis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def legend_beside(ax: Axes) -> None:
