@@ -9,6 +9,7 @@
 #include "pipeline.hpp"
 #include "partition.hpp"
 #include "sigmoid.hpp"
+#include "sparse.hpp"
 #include "vjp.hpp"
 #include "weighted.hpp"
 
@@ -361,6 +362,21 @@ struct Loops {
     }
     static void kl_divergence(const Operands& o) { divergence<false>(o); }
     static void kl_divergence_gradient(const Operands& o) { divergence<true>(o); }
+
+    // Operands: start and stop of each row, indices, values, dense matrix, base; the sum.
+    static void sparse_product(const Operands& o) {
+        const SparseProduct<T> product = {
+            o.batch<std::int64_t>(0),
+            o.batch<std::int64_t>(1),
+            {o.args[2], 0, o.steps[o.count]},
+            {o.args[3], 0, o.steps[o.count + 1]},
+            {o.args[4], o.steps[o.count + 2], o.steps[o.count + 3]},
+            o.batch<T>(5, 4),
+            o.batch<T>(6, 5),
+            o.dimensions[3],
+        };
+        softmax::SOFTMAX_ISA::sparse_product(product, o.rows(), o.n());
+    }
 };
 
 template <void (*Body)(const Operands&), int Count, Storage storage>

@@ -1,7 +1,8 @@
 // The list of kernels: the module's gufuncs, the tables per instruction set and the tests are generated from it.
 //
 // KERNEL(name, core signature, operand types), the types one letter an operand, inputs first: T the kernel's own float
-// (float32 or float64), d float64, q int64, ? bool.
+// (float32 or float64, or a 16-bit one that is computed in float32), W the same but never of 16 bits, d float64, q int64,
+// i int32, ? bool.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +39,8 @@
     KERNEL(binary_cross_entropies, "(n),(n),(n),(n),(o)->(n)", "TTd?dT")               \
     KERNEL(binary_cross_entropies_gradient, "(n),(n),(n),(n),(o)->(n),(n)", "TTd?dTT") \
     KERNEL(kl_divergence, "(n),(n),(),()->()", "TTddd")                                \
-    KERNEL(kl_divergence_gradient, "(n),(n),(),()->(),(n),(n)", "TTdddTT")
+    KERNEL(kl_divergence_gradient, "(n),(n),(),()->(),(n),(n)", "TTdddTT")             \
+    KERNEL(sparse_product, "(),(),(n),(n),(d,k),(k)->(k)", "qqiWWWW")
 
 namespace softmax {
 

@@ -81,8 +81,10 @@ Registration registrations[kernel_count];
 
 char type_number(char letter, char own) {
     switch (letter) {
-        case 'T': return own;
+        case 'T':
+        case 'W': return own;
         case 'q': return NPY_INT64;
+        case 'i': return NPY_INT32;
         case '?': return NPY_BOOL;
         default: return NPY_DOUBLE;
     }
@@ -95,6 +97,7 @@ PyObject* make_ufunc(int kernel) {
     const std::string signature = declared.signature, outputs = signature.substr(signature.find("->"));
     int n_out = 0;
     for (char c : outputs) n_out += c == '(';
+    const int narrow = std::string(declared.types).find('W') == std::string::npos ? 0 : 2;  // types to leave out
     const char own[types] = {NPY_HALF, NPY_UINT16, NPY_FLOAT, NPY_DOUBLE};
     const softmax::Loop functions[types] = {active->float16[kernel], active->bfloat16[kernel], active->float32[kernel],
                                             active->float64[kernel]};
@@ -103,8 +106,9 @@ PyObject* make_ufunc(int kernel) {
         r.data[type] = reinterpret_cast<void*>(functions[type]);
         for (int i = 0; i < operands; ++i) r.operands[type * operands + i] = type_number(declared.types[i], own[type]);
     }
-    PyObject* ufunc = PyUFunc_FromFuncAndDataAndSignature(r.loops, r.data, r.operands, types, operands - n_out, n_out,
-                                                          PyUFunc_None, declared.name, nullptr, 0, declared.signature);
+    PyObject* ufunc = PyUFunc_FromFuncAndDataAndSignature(
+        r.loops + narrow, r.data + narrow, r.operands + narrow * operands, types - narrow, operands - n_out, n_out,
+        PyUFunc_None, declared.name, nullptr, 0, declared.signature);
     if (ufunc == nullptr) return nullptr;
     softmax::numpy_call =
         std::exchange(reinterpret_cast<PyUFuncObject*>(ufunc)->vectorcall, softmax::interruptible_call);
