@@ -18,17 +18,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from . import cross_entropy, value_and_grad
+from . import cross_entropy
+from ._targets import Options
+from .losses import rows_losses
+from .products import Sparse, add_product, affine
 
 __all__ = ["Network", "Objective", "Rows", "class_logits", "forward", "stratified_part"]
 
 Array = NDArray[Any]
 
+TILE = 2 << 20  # bytes of features and activations that are worked on at a time: the caches hold them
+SHORTEST_TILE = 256  # rows, so that adding up the tiles' gradients costs little beside them
+
 
 class Rows(NamedTuple):
-    """Examples: X (n, n_features), dense or CSR, class indices (n,), and weights (n,), or None where all are 1."""
+    """Examples: X (n, n_features), dense or sparse, class indices (n,), and weights (n,), or None where all are 1."""
 
-    X: Array
+    X: Array | Sparse
     targets: Array
     weight: Array | None
 
@@ -40,10 +46,13 @@ class Rows(NamedTuple):
         return float(len(self.targets) if self.weight is None else self.weight.sum())
 
     def normalized(self) -> Rows:
-        """The same with weights of mean 1, in the dtype of X."""
-        if self.weight is None:
-            return self
-        return self._replace(weight=(self.weight / self.weight.mean()).astype(self.X.dtype))
+        """The same with weights of mean 1."""
+        return self if self.weight is None else self._replace(weight=self.weight / self.weight.mean())
+
+    def tiles(self, length: int) -> list[Rows]:
+        """The same in parts of up to `length` rows."""
+        n = len(self.targets)
+        return [self] if n <= length else [self.take(slice(i, i + length)) for i in range(0, n, length)]
 
 
 def stratified_part(targets: Array, fraction: float, rng: np.random.RandomState) -> NDArray[np.bool_]:
@@ -101,19 +110,11 @@ def class_logits(outputs: Array) -> Array:
 def forward(X: Array, coefs: Sequence[Array], intercepts: Sequence[Array], activation: str) -> Array:
     """The last layer's values (n, n_outputs) for X (n, n_features)."""
     apply, _ = ACTIVATIONS[activation]
-    z = X @ coefs[0] + intercepts[0]
+    z = affine(X, coefs[0], intercepts[0])
     for coef, intercept in zip(coefs[1:], intercepts[1:], strict=True):
         apply(z)
         z = z @ coef + intercept
     return z
-
-
-def _product(a: Array, b: Array, out: Array) -> Array:
-    """a @ b, where a may be sparse."""
-    if isinstance(a, np.ndarray):
-        return np.matmul(a, b, out=out)
-    out[...] = a @ b
-    return out
 
 
 @dataclass(frozen=True)
@@ -184,52 +185,73 @@ class Network:
         return {"sample_weight": rows.weight, "label_smoothing": self.label_smoothing, "gamma": self.gamma}
 
 
+def _tile_length(widths: Sequence[int], dtype: DTypeLike) -> int:
+    """How many rows of arrays of these widths are worked on at a time."""
+    return max(SHORTEST_TILE, TILE // (sum(widths) * np.dtype(dtype).itemsize))
+
+
 class Objective:
     """The penalised mean loss and its gradient, with the buffers that up to `n_rows` rows at a time need.
 
-    The gradient is one of these buffers: the next call overwrites it.
+    The rows are worked on tile by tile, so that no array of all logits is made. The gradient is one of the buffers: the
+    next call overwrites it.
     """
 
     def __init__(self, network: Network, penalty: float, n_rows: int, dtype: DTypeLike) -> None:
         self.network = network
         self.penalty = penalty
-        self._layers = [np.empty((n_rows, width), dtype) for width in network.sizes[1:]]
-        self._errors = [np.empty((n_rows, width), dtype) for width in network.sizes[1:-1]]
+        self._longest = min(n_rows, _tile_length(network.sizes[1:], dtype))
+        self._layers = [np.empty((self._longest, width), dtype) for width in network.sizes[1:]]
+        self._errors = [np.empty((self._longest, width), dtype) for width in network.sizes[1:-1]]
         self._gradient = np.empty(network.n_params, dtype)
+        self._options = Options(network.label_smoothing, gamma=network.gamma)
+        self._rows: Rows | None = None
+        self._tiles: list[Rows] = []
 
     def __call__(self, params: Array, rows: Rows) -> tuple[float, Array]:
         """f and df/dparams, the latter in the dtype of X."""
         n, n_coefs = len(rows.targets), self.network.n_coefs
         coefs, intercepts = self.network.unpack(params)
-        layers = self._forward(rows.X, coefs, intercepts)
-        losses, error = value_and_grad(cross_entropy)(
-            class_logits(layers[-1]), rows.targets, reduction="none", **self.network.loss_options(rows)
-        )
-        gradient = self._backward(layers, error[:, -self.network.sizes[-1] :], coefs)
-        gradient *= 1 / n
-
+        loss = 0.0
+        self._gradient[...] = 0
+        for tile in self.tiles(rows):
+            loss += self._tile(tile, n, coefs, intercepts)
         weights = params[:n_coefs]
-        gradient[:n_coefs] += self.penalty * weights
-        return float(losses.sum(dtype=np.float64)) / n + self.penalty / 2 * float(weights @ weights), gradient
+        self._gradient[:n_coefs] += self.penalty * weights
+        return loss + self.penalty / 2 * float(weights @ weights), self._gradient
 
-    def _forward(self, X: Array, coefs: list[Array], intercepts: list[Array]) -> list[Array]:
+    def tiles(self, rows: Rows) -> list[Rows]:
+        """The tiles of `rows`, kept until other rows come: sparse ones hold their columns too."""
+        if rows is not self._rows:
+            fitting = self._longest if isinstance(rows.X, Sparse) else _tile_length(self.network.sizes, rows.X.dtype)
+            self._rows, self._tiles = rows, rows.tiles(min(self._longest, fitting))
+        return self._tiles
+
+    def _tile(self, tile: Rows, n: int, coefs: list[Array], intercepts: list[Array]) -> float:
+        """What the tile adds to the mean loss of n rows; its part of the gradient is added."""
+        layers = self._forward(tile.X, coefs, intercepts)
+        logits = class_logits(layers[-1])
+        factors = np.float64(1 / n) if tile.weight is None else tile.weight / n
+        losses, error = rows_losses(logits, tile.targets, factors, None, -1, self._options, True, out=logits)
+        assert error is not None
+        self._backward(layers, error[:, -self.network.sizes[-1] :], coefs)
+        return float(losses.sum())
+
+    def _forward(self, X: Array | Sparse, coefs: list[Array], intercepts: list[Array]) -> list[Any]:
         apply, _ = ACTIVATIONS[self.network.activation]
-        layers = [X]
+        layers: list[Any] = [X]
         for coef, intercept, buffer in zip(coefs, intercepts, self._layers, strict=True):
             if len(layers) > 1:
                 apply(layers[-1])
-            z = _product(layers[-1], coef, buffer[: X.shape[0]])
-            z += intercept
-            layers.append(z)
+            layers.append(affine(layers[-1], coef, intercept, out=buffer[: X.shape[0]]))
         return layers
 
-    def _backward(self, layers: list[Array], error: Array, coefs: list[Array]) -> Array:
+    def _backward(self, layers: list[Any], error: Array, coefs: list[Array]) -> None:
         _, backward = ACTIVATIONS[self.network.activation]
         d_coefs, d_intercepts = self.network.unpack(self._gradient)
         for depth in reversed(range(len(coefs))):
-            _product(layers[depth].T, error, d_coefs[depth])
-            error.sum(axis=0, out=d_intercepts[depth])
+            add_product(d_coefs[depth], layers[depth], error)
+            d_intercepts[depth] += error.sum(axis=0)
             if depth:
                 error = np.matmul(error, coefs[depth].T, out=self._errors[depth - 1][: len(error)])
                 backward(layers[depth], error)
-        return self._gradient

@@ -17,6 +17,7 @@ from threadpoolctl import ThreadpoolController
 
 from . import softmax
 from .network import Array, Network, Objective, Rows
+from .products import Sparse, moments
 
 __all__ = ["Adam", "Monitor", "Outcome", "minimize_adam", "minimize_lbfgs"]
 
@@ -210,26 +211,27 @@ class _Scaling:
 
     def __init__(self, objective: Objective, params: Array, rows: Rows) -> None:
         self.network = objective.network
-        n = len(rows.targets)
-        curvature = self._curvature(params, rows)
-        dense = isinstance(rows.X, np.ndarray)
-        shift = rows.X.mean(axis=0, dtype=np.float64)[:, None] if dense else np.zeros((rows.X.shape[1], 1))
-        first, second = _moments(rows.X, shift, curvature)
-        total = curvature.sum(axis=0)
+        n, D = len(rows.targets), self.network.sizes[0]
+        shift = np.zeros(D) if isinstance(rows.X, Sparse) else rows.X.mean(axis=0, dtype=np.float64)
+        total, first, second = np.zeros(1), np.zeros((D, 1)), np.zeros((D, 1))
+        for tile in objective.tiles(rows):
+            curvature = self._curvature(params, tile)
+            total = total + curvature.sum(axis=0, dtype=np.float64)
+            first, second = map(np.add, (first, second), moments(tile.X, shift, curvature))
         mean = first / total
         variance = np.maximum(second / n - mean * mean * (total / n), 0) + objective.penalty
         usable = np.isfinite(variance) & (variance > 0)  # not so: a constant column, or one that overflows
         self.scale = np.sqrt(np.where(usable, variance, 1))
-        self.centre = np.where(usable, shift + mean, 0)
+        self.centre = np.where(usable, shift[:, None] + mean, 0)
         self.bias_scale = np.sqrt(total / n)
 
     def _curvature(self, params: Array, rows: Rows) -> Array:
-        weight = np.ones(len(rows.targets)) if rows.weight is None else rows.weight.astype(np.float64)
+        weight = np.ones(len(rows.targets)) if rows.weight is None else rows.weight
         if not self.network.is_linear:
-            return weight[:, None]
-        probs = softmax(self.network.logits(params, rows.X), dtype=np.float64)[:, -self.network.sizes[-1] :]
+            return weight[:, None].astype(rows.X.dtype)
+        probs = softmax(self.network.logits(params, rows.X))[:, -self.network.sizes[-1] :]
         # A certain row still counts a little: a class that is separated would have no curvature, hence infinite steps.
-        curvature = probs * (1 - probs) + 1e-6
+        curvature = probs * (1 - probs) + probs.dtype.type(1e-6)
         curvature *= weight[:, None]
         return np.asarray(curvature)
 
@@ -257,20 +259,6 @@ class _Scaling:
         dW /= self.scale
         db /= self.bias_scale
         return g
-
-
-def _moments(X: Array, shift: Array, weights: Array, block: int = 1024) -> tuple[Array, Array]:
-    """Weighted column sums of X - shift and of its square, (n_features, n_weights) each, a block of rows at a time."""
-    if not isinstance(X, np.ndarray):  # sparse: never shifted
-        return X.T @ weights, X.multiply(X).T @ weights
-    first = np.zeros((X.shape[1], weights.shape[1]))
-    second = np.zeros_like(first)
-    for start in range(0, len(X), block):
-        centred = X[start : start + block] - shift.T
-        first += centred.T @ weights[start : start + block]
-        centred *= centred
-        second += centred.T @ weights[start : start + block]
-    return first, second
 
 
 # ----------------------------------------------------------------------------------------------------------- Adam
@@ -361,7 +349,7 @@ def _epoch(
     """One pass over the shuffled rows; the mean of the batches' losses, not finite if that or a parameter is not."""
     n = len(rows.targets)
     order = rng.permutation(n)
-    dense = isinstance(rows.X, np.ndarray)
+    dense = not isinstance(rows.X, Sparse)
     buffer = np.empty((min(batch_size, n) if dense else 0, rows.X.shape[1]), rows.X.dtype)
     total = 0.0
     for start in range(0, n, batch_size):
