@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 from numpy.typing import DTypeLike
 from threadpoolctl import ThreadpoolController
 
 from . import softmax
+from .lbfgs import Minimum, minimize
 from .network import Array, Network, Objective, Rows
 from .products import Sparse, moments
 
@@ -99,48 +99,40 @@ class Outcome:
 # --------------------------------------------------------------------------------------------------------- L-BFGS
 
 
-class _Diverged(Exception):
-    """The objective is not a finite number."""
-
-
 def minimize_lbfgs(
     objective: Objective, params: Array, rows: Rows, *, tol: float, max_iter: int, monitor: Monitor
 ) -> Outcome:
-    """Minimise over all rows with scipy's L-BFGS-B, starting at `params`.
+    """Minimise over all rows with L-BFGS, starting at `params`.
 
     Stops when no entry of the gradient, in the coordinates of `_Scaling`, exceeds tol/10, or when the objective falls
     by less than its rounding error. Without hidden layers the coordinates are renewed after 20, 60, 140, … iterations,
     since the curvature near the optimum is not that of the start: the optimum stays, the way to it gets shorter.
-    Source: Byrd, Lu, Nocedal & Zhu (1995), doi:10.1137/0916069.
     """
     with _arithmetic(objective.network, len(rows.targets)):
-        try:
-            result, params, n_iter = _lbfgs_rounds(objective, params, rows, tol, max_iter, monitor)
-        except _Diverged:
-            best = params if monitor.best is None else monitor.best
-            return Outcome(best, max(1, len(monitor.loss_curve)), diverged=_LBFGS_DIVERGED)
+        minimum, params, n_iter = _lbfgs_rounds(objective, params, rows, tol, max_iter, monitor)
+    if minimum.reason == "not finite":
+        return Outcome(monitor.choose(params), max(1, n_iter), diverged=_LBFGS_DIVERGED)
     if not monitor.loss_curve:  # the start was the optimum
-        monitor.record(params, float(result.fun))
+        monitor.record(params, minimum.value)
     params = monitor.choose(params)
     _centre_logits(objective.network, params)
-    unfinished = None if monitor.validation_stalled else _lbfgs_unfinished(result, tol, max_iter)
-    return Outcome(params, max(1, n_iter), unfinished)
+    steepest = float(np.abs(minimum.gradient).max())
+    return Outcome(params, max(1, n_iter), _lbfgs_unfinished(minimum.reason, steepest, tol, max_iter))
 
 
 def _lbfgs_rounds(
     objective: Objective, params: Array, rows: Rows, tol: float, max_iter: int, monitor: Monitor
-) -> tuple[Any, Array, int]:
-    """scipy's last result, the parameters, and the number of iterations of all rounds."""
+) -> tuple[Minimum, Array, int]:
+    """Where the last round ended, the parameters, and the number of iterations of all rounds."""
     length = FIRST_ROUND if objective.network.is_linear else max_iter
     n_iter = 0
     while True:
         scaling = _Scaling(objective, params, rows)
-        result = _lbfgs_round(objective, scaling, params, rows, min(length, max_iter - n_iter), tol, monitor)
-        params = scaling.to_params(result.x, params.dtype)
-        n_iter += result.nit
-        out_of_iterations = result.status == 1
-        if not out_of_iterations or n_iter >= max_iter or monitor.validation_stalled:
-            return result, params, n_iter
+        minimum = _lbfgs_round(objective, scaling, params, rows, min(length, max_iter - n_iter), tol, monitor)
+        params = scaling.to_params(minimum.x)
+        n_iter += minimum.n_iter
+        if minimum.reason != "max_iter" or n_iter >= max_iter:
+            return minimum, params, n_iter
         length *= 2
 
 
@@ -154,28 +146,27 @@ def _centre_logits(network: Network, params: Array) -> None:
 
 def _lbfgs_round(
     objective: Objective, scaling: _Scaling, params: Array, rows: Rows, max_iter: int, tol: float, monitor: Monitor
-) -> Any:
+) -> Minimum:
+    last = params
+
     def value_and_gradient(x: Array) -> tuple[float, Array]:
-        loss, gradient = objective(scaling.to_params(x, params.dtype), rows)
-        if not math.isfinite(loss):
-            raise _Diverged
+        nonlocal last
+        last = scaling.to_params(x)
+        loss, gradient = objective(last, rows)
         return loss, scaling.gradient(gradient)
 
-    def callback(intermediate_result: Any) -> None:
-        monitor.record(scaling.to_params(intermediate_result.x, params.dtype), float(intermediate_result.fun))
-        if monitor.validation_stalled:
-            raise StopIteration
+    def callback(value: float) -> bool:
+        monitor.record(last, value)
+        return monitor.validation_stalled
 
-    options = {
-        "maxiter": max_iter,
-        "maxfun": np.inf,
-        "gtol": tol / 10,
-        "ftol": ROUNDING[params.dtype.char],
-        "maxcor": 30 if len(params) <= LONG_MEMORY else 10,
-    }
-    start = scaling.from_params(params)
-    return scipy.optimize.minimize(
-        value_and_gradient, start, jac=True, method="L-BFGS-B", callback=callback, options=options
+    return minimize(
+        value_and_gradient,
+        scaling.from_params(params),
+        memory=30 if len(params) <= LONG_MEMORY else 10,
+        gtol=tol / 10,
+        ftol=ROUNDING[params.dtype.char],
+        max_iter=max_iter,
+        callback=callback,
     )
 
 
@@ -185,14 +176,13 @@ _LBFGS_DIVERGED = (
 )
 
 
-def _lbfgs_unfinished(result: Any, tol: float, max_iter: int) -> str | None:
-    steepest = float(np.abs(result.jac).max())
-    if result.status == 1:
+def _lbfgs_unfinished(reason: str, steepest: float, tol: float, max_iter: int) -> str | None:
+    if reason == "max_iter":
         return (
             f"L-BFGS stopped at max_iter={max_iter} with a scaled gradient of {steepest:.1g}, above tol/10: "
             "raise max_iter, alpha or tol."
         )
-    if result.status == 2 and steepest > max(100 * tol, 1e-8):
+    if reason == "stuck" and steepest > max(100 * tol, 1e-8):
         return (
             f"L-BFGS found no lower objective although the scaled gradient is {steepest:.1g}, above tol/10: "
             "standardize the features, pass X as float64, or raise tol."
@@ -206,7 +196,7 @@ class _Scaling:
     W = V / scale and b = c / bias_scale - Σⱼ centreⱼ Wⱼ, from moments of X in which row i counts with its curvature:
     wᵢ pᵢₖ (1 - pᵢₖ) for output k without hidden layers (the exact diagonal), wᵢ with them (standardized features).
     So the features' units do not matter, and X is neither copied nor changed. x is the flat vector of (V, c) and of
-    all other layers as they are, in float64.
+    all other layers as they are.
     """
 
     def __init__(self, objective: Objective, params: Array, rows: Rows) -> None:
@@ -221,8 +211,8 @@ class _Scaling:
         mean = first / total
         variance = np.maximum(second / n - mean * mean * (total / n), 0) + objective.penalty
         usable = np.isfinite(variance) & (variance > 0)  # not so: a constant column, or one that overflows
-        self.scale = np.sqrt(np.where(usable, variance, 1))
-        self.centre = np.where(usable, shift[:, None] + mean, 0)
+        self.scale = np.sqrt(np.where(usable, variance, 1)).astype(params.dtype)
+        self.centre = np.where(usable, shift[:, None] + mean, 0).astype(params.dtype)
         self.bias_scale = np.sqrt(total / n)
 
     def _curvature(self, params: Array, rows: Rows) -> Array:
@@ -236,29 +226,29 @@ class _Scaling:
         return np.asarray(curvature)
 
     def from_params(self, params: Array) -> Array:
-        x = params.astype(np.float64)
+        x = params.copy()
         (W, *_), (b, *_) = self.network.unpack(x)
-        b += (self.centre * W).sum(axis=0)
-        b *= self.bias_scale
+        b[:] = (b + self._shift(W)) * self.bias_scale
         W *= self.scale
         return x
 
-    def to_params(self, x: Array, dtype: DTypeLike) -> Array:
+    def to_params(self, x: Array) -> Array:
         params = x.copy()
         (W, *_), (b, *_) = self.network.unpack(params)
         W /= self.scale
-        b /= self.bias_scale
-        b -= (self.centre * W).sum(axis=0)
-        return np.asarray(params, dtype)
+        b[:] = b / self.bias_scale - self._shift(W)
+        return params
 
     def gradient(self, gradient: Array) -> Array:
-        """df/dx from df/dparams."""
-        g = gradient.astype(np.float64)
-        (dW, *_), (db, *_) = self.network.unpack(g)
+        """df/dx from df/dparams, in place."""
+        (dW, *_), (db, *_) = self.network.unpack(gradient)
         dW -= self.centre * db
         dW /= self.scale
         db /= self.bias_scale
-        return g
+        return gradient
+
+    def _shift(self, W: Array) -> Array:
+        return np.asarray((self.centre * W).sum(axis=0, dtype=np.float64))
 
 
 # ----------------------------------------------------------------------------------------------------------- Adam
