@@ -1,7 +1,9 @@
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from softmax import solvers
 from softmax.network import Network, Objective, Rows
 from softmax.solvers import PATIENCE, Adam, Monitor, _lbfgs_unfinished, _Scaling, minimize_adam, minimize_lbfgs
 
@@ -140,14 +142,23 @@ class Scripted(Objective):
         return loss, np.full(len(params), slope)
 
 
+@contextmanager
+def batch_by_batch():
+    """No epochs in one native call, which know nothing of other objectives."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solvers, "SMALL_PRODUCT", 0)
+        yield
+
+
 def run_scripted(calls, *, max_iter, rate=0.1):
     network, rows, params = problem((5, 3), n=40)
     start, objective, adam = params.copy(), Scripted(network, calls), Adam(len(params), rate, np.float64)
     monitor = monitor_of(network)
     rng = np.random.RandomState(0)
-    outcome = minimize_adam(
-        objective, params, rows, adam=adam, batch_size=10, max_iter=max_iter, rng=rng, monitor=monitor
-    )
+    with batch_by_batch():
+        outcome = minimize_adam(
+            objective, params, rows, adam=adam, batch_size=10, max_iter=max_iter, rng=rng, monitor=monitor
+        )
     return outcome, start, objective, adam, monitor
 
 
@@ -196,16 +207,9 @@ def test_adam_goes_over_every_row_once_an_epoch():
 
     objective = Spy(network, 0.01, 5, np.float64)
     adam = Adam(len(params), 1e-9, np.float64)
-    minimize_adam(
-        objective,
-        params,
-        rows,
-        adam=adam,
-        batch_size=5,
-        max_iter=2,
-        rng=np.random.RandomState(0),
-        monitor=monitor_of(network),
-    )
+    rng, monitor = np.random.RandomState(0), monitor_of(network)
+    with batch_by_batch():
+        minimize_adam(objective, params, rows, adam=adam, batch_size=5, max_iter=2, rng=rng, monitor=monitor)
     _, *batches = seen  # the first call finds the loss before any step
     assert [len(batch) for batch in batches] == 2 * [5, 5, 5, 5, 3]
     first, second = np.concatenate(batches[:5]), np.concatenate(batches[5:])

@@ -5,6 +5,7 @@
 #include "divergence.hpp"
 #include "entmax_lanes.hpp"
 #include "loss_lanes.hpp"
+#include "network.hpp"
 #include "packed.hpp"
 #include "pipeline.hpp"
 #include "partition.hpp"
@@ -385,6 +386,12 @@ void loop(char** args, const ptrdiff_t* dimensions, const ptrdiff_t* steps, void
     clear_exceptions();
 }
 
+template <class T>
+void epoch(Epoch& e, bool (*interrupted)()) {
+    EpochRunner<T>(e, loop<Loops<T>::cross_entropy_gradient, 7, Storage::own>).run(interrupted);
+    clear_exceptions();
+}
+
 }  // namespace
 
 #define SOFTMAX_STRING_(name) #name
@@ -398,6 +405,8 @@ extern const KernelTable table = {SOFTMAX_STRING(SOFTMAX_ISA),
                                   {SOFTMAX_KERNELS(SOFTMAX_FLOAT32)},
                                   {SOFTMAX_KERNELS(SOFTMAX_FLOAT64)},
                                   {SOFTMAX_KERNELS(SOFTMAX_FLOAT16)},
-                                  {SOFTMAX_KERNELS(SOFTMAX_BFLOAT16)}};
+                                  {SOFTMAX_KERNELS(SOFTMAX_BFLOAT16)},
+                                  epoch<float>,
+                                  epoch<double>};
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -176,4 +176,4 @@ class _History:
         direction = of_steps @ steps
         direction += of_changes @ changes
         direction += gradient.dtype.type(gamma) * gradient
-        return np.negative(direction, out=direction)
+        return np.asarray(np.negative(direction, out=direction))

@@ -342,7 +342,7 @@ class SoftmaxClassifier(Predictor):
             )
         return network.pack(self.coefs_, self.intercepts_, dtype)
 
-    def _check_X_y(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
+    def _check_X_y(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Array]:
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
         check_classification_targets(y)
         return Sparse(X) if scipy.sparse.issparse(X) else X, y

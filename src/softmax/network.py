@@ -107,7 +107,7 @@ def class_logits(outputs: Array) -> Array:
     return logits
 
 
-def forward(X: Array, coefs: Sequence[Array], intercepts: Sequence[Array], activation: str) -> Array:
+def forward(X: Array | Sparse, coefs: Sequence[Array], intercepts: Sequence[Array], activation: str) -> Array:
     """The last layer's values (n, n_outputs) for X (n, n_features)."""
     apply, _ = ACTIVATIONS[activation]
     z = affine(X, coefs[0], intercepts[0])
@@ -173,7 +173,7 @@ class Network:
             coef[...] = rng.uniform(-bound, bound, coef.shape)
         return params
 
-    def logits(self, params: Array, X: Array) -> Array:
+    def logits(self, params: Array, X: Array | Sparse) -> Array:
         return class_logits(forward(X, *self.unpack(params), self.activation))
 
     def mean_loss(self, params: Array, rows: Rows) -> float:

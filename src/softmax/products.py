@@ -65,7 +65,7 @@ def add_product(total: Array, X: Array | Sparse, error: Array) -> None:
 
 
 def moments(X: Array | Sparse, shift: Array, weights: Array) -> tuple[Array, Array]:
-    """Weighted column sums of X - shift and of its square, (n_features, n_weights) each; sparse rows are not shifted."""
+    """Weighted column sums of X - shift and of its square, (n_features, n_weights) each; sparse rows stay put."""
     if isinstance(X, Sparse):
         *where, values = X.by_columns
         none = np.zeros(weights.shape[1], X.dtype)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 from threadpoolctl import ThreadpoolController
 
-from . import softmax
+from . import _native, softmax
 from .lbfgs import Minimum, minimize
 from .network import Array, Network, Objective, Rows
 from .products import Sparse, moments
@@ -37,10 +37,13 @@ def _arithmetic(network: Network, n_rows: int) -> Iterator[None]:
 
     On a busy machine waiting for a second thread was seen to cost ten times the work.
     """
-    largest = n_rows * max(fan_in * fan_out for fan_in, fan_out in pairwise(network.sizes))
-    threads = 1 if largest <= SMALL_PRODUCT else None
+    threads = 1 if n_rows * _largest_product(network) <= SMALL_PRODUCT else None
     with np.errstate(over="ignore", invalid="ignore"), _controller().limit(limits=threads, user_api="blas"):
         yield
+
+
+def _largest_product(network: Network) -> int:
+    return max(fan_in * fan_out for fan_in, fan_out in pairwise(network.sizes))
 
 
 @cache
@@ -226,14 +229,14 @@ class _Scaling:
         return np.asarray(curvature)
 
     def from_params(self, params: Array) -> Array:
-        x = params.copy()
+        x: Array = params.copy()
         (W, *_), (b, *_) = self.network.unpack(x)
         b[:] = (b + self._shift(W)) * self.bias_scale
         W *= self.scale
         return x
 
     def to_params(self, x: Array) -> Array:
-        params = x.copy()
+        params: Array = x.copy()
         (W, *_), (b, *_) = self.network.unpack(params)
         W /= self.scale
         b[:] = b / self.bias_scale - self._shift(W)
@@ -337,19 +340,54 @@ def _epoch(
     objective: Objective, params: Array, rows: Rows, adam: Adam, batch_size: int, rng: np.random.RandomState
 ) -> float:
     """One pass over the shuffled rows; the mean of the batches' losses, not finite if that or a parameter is not."""
-    n = len(rows.targets)
-    order = rng.permutation(n)
-    dense = not isinstance(rows.X, Sparse)
-    buffer = np.empty((min(batch_size, n) if dense else 0, rows.X.shape[1]), rows.X.dtype)
+    order = rng.permutation(len(rows.targets))
+    small = batch_size * _largest_product(objective.network) <= SMALL_PRODUCT
+    by_batches = _small_epoch if small and isinstance(rows.X, np.ndarray) else _large_epoch
+    total = by_batches(objective, params, rows, adam, batch_size, order)
+    return total / len(order) if np.isfinite(params).all() else math.nan
+
+
+def _small_epoch(objective: Objective, params: Array, rows: Rows, adam: Adam, batch_size: int, order: Array) -> float:
+    """In one native call: for small layers the calls would take longer than the arithmetic."""
+    network = objective.network
+    total, adam.steps = _native.adam_epoch(
+        np.ascontiguousarray(rows.X),
+        rows.targets.astype(np.int64, copy=False),
+        rows.weight,
+        order.astype(np.int64, copy=False),
+        np.array(network.sizes, np.int64),
+        network.activation == "tanh",
+        (network.label_smoothing, network.gamma, 0.0, 0.0),
+        batch_size,
+        objective.penalty,
+        adam.learning_rate,
+        (adam.beta1, adam.beta2, adam.epsilon),
+        params,
+        adam.mean,
+        adam.square,
+        adam.steps,
+    )
+    return float(total)
+
+
+def _large_epoch(objective: Objective, params: Array, rows: Rows, adam: Adam, batch_size: int, order: Array) -> float:
+    n_features, dtype = rows.X.shape[1], rows.X.dtype
+    buffer = None if isinstance(rows.X, Sparse) else np.empty((batch_size, n_features), dtype)
     total = 0.0
-    for start in range(0, n, batch_size):
+    for start in range(0, len(order), batch_size):
         index = order[start : start + batch_size]
-        # mode="clip" lets take write straight into `out`; every index is in range.
-        X = np.take(rows.X, index, axis=0, out=buffer[: len(index)], mode="clip") if dense else rows.X[index]
-        weight = None if rows.weight is None else rows.weight[index]
-        loss, gradient = objective(params, Rows(X, rows.targets[index], weight))
+        loss, gradient = objective(params, _batch(rows, index, buffer))
         total += loss * len(index)
         if not math.isfinite(total):
             break
         adam.step(params, gradient)
-    return total / n if np.isfinite(params).all() else math.nan
+    return total
+
+
+def _batch(rows: Rows, index: Array, buffer: Array | None) -> Rows:
+    """The same rows as `rows.take(index)`, dense ones in the buffer."""
+    if buffer is None or isinstance(rows.X, Sparse):
+        return rows.take(index)
+    # mode="clip" lets take write straight into `out`; every index is in range.
+    X = np.take(rows.X, index, axis=0, out=buffer[: len(index)], mode="clip")
+    return Rows(X, rows.targets[index], None if rows.weight is None else rows.weight[index])
