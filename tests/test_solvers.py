@@ -146,7 +146,7 @@ class Scripted(Objective):
 def batch_by_batch():
     """No epochs in one native call, which know nothing of other objectives."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(solvers, "SMALL_PRODUCT", 0)
+        patch.setattr(solvers, "LARGEST_PRODUCT", 0)
         yield
 
 

@@ -10,7 +10,8 @@ Two classes need one output, z: their logits are [0, z], so that the penalty is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -18,17 +19,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from . import cross_entropy
+from . import _native, cross_entropy
 from ._targets import Options
 from .losses import rows_losses
-from .products import Sparse, add_product, affine
+from .products import Sparse, affine, transposed_product
 
-__all__ = ["Network", "Objective", "Rows", "class_logits", "forward", "stratified_part"]
+__all__ = ["LARGEST_PRODUCT", "Network", "Objective", "Rows", "class_logits", "forward", "largest_product", "stratified_part"]
 
 Array = NDArray[Any]
 
 TILE = 2 << 20  # bytes of features and activations that are worked on at a time: the caches hold them
-SHORTEST_TILE = 256  # rows, so that adding up the tiles' gradients costs little beside them
+LARGEST_PRODUCT = 2**24  # multiplications in a matrix product of a tile: about half a millisecond
+SHORTEST_TILE = 128  # rows, so that adding up the tiles' gradients costs little beside them
 
 
 class Rows(NamedTuple):
@@ -185,37 +187,38 @@ class Network:
         return {"sample_weight": rows.weight, "label_smoothing": self.label_smoothing, "gamma": self.gamma}
 
 
-def _tile_length(widths: Sequence[int], dtype: DTypeLike) -> int:
-    """How many rows of arrays of these widths are worked on at a time."""
-    return max(SHORTEST_TILE, TILE // (sum(widths) * np.dtype(dtype).itemsize))
+def largest_product(network: Network) -> int:
+    """Multiplications for a row in the largest of its matrix products."""
+    return max(fan_in * fan_out for fan_in, fan_out in pairwise(network.sizes))
 
 
 class Objective:
-    """The penalised mean loss and its gradient, with the buffers that up to `n_rows` rows at a time need.
+    """The penalised mean loss and its gradient of up to `n_rows` rows at a time.
 
-    The rows are worked on tile by tile, so that no array of all logits is made. The gradient is one of the buffers: the
-    next call overwrites it.
+    The rows are worked on in tiles, so that no array of all logits is made, and on as many threads as the kernels may
+    use. The tiles and the order in which their gradients are added do not depend on the threads, so the sum has the same
+    bits for any number of them, as long as each matrix product keeps to one. The gradient is overwritten by the next
+    call.
     """
 
     def __init__(self, network: Network, penalty: float, n_rows: int, dtype: DTypeLike) -> None:
         self.network = network
         self.penalty = penalty
-        self._longest = min(n_rows, _tile_length(network.sizes[1:], dtype))
-        self._layers = [np.empty((self._longest, width), dtype) for width in network.sizes[1:]]
-        self._errors = [np.empty((self._longest, width), dtype) for width in network.sizes[1:-1]]
+        self._n_rows, self._dtype = n_rows, np.dtype(dtype)
         self._gradient = np.empty(network.n_params, dtype)
-        self._options = Options(network.label_smoothing, gamma=network.gamma)
+        self._workers: list[_Worker] = []
+        self._pool: ThreadPoolExecutor | None = None
         self._rows: Rows | None = None
         self._tiles: list[Rows] = []
 
     def __call__(self, params: Array, rows: Rows) -> tuple[float, Array]:
         """f and df/dparams, the latter in the dtype of X."""
         n, n_coefs = len(rows.targets), self.network.n_coefs
-        coefs, intercepts = self.network.unpack(params)
         loss = 0.0
         self._gradient[...] = 0
-        for tile in self.tiles(rows):
-            loss += self._tile(tile, n, coefs, intercepts)
+        for part, gradient in self._parts(params, self.tiles(rows), n):
+            loss += part
+            self._gradient += gradient
         weights = params[:n_coefs]
         self._gradient[:n_coefs] += self.penalty * weights
         return loss + self.penalty / 2 * float(weights @ weights), self._gradient
@@ -223,19 +226,56 @@ class Objective:
     def tiles(self, rows: Rows) -> list[Rows]:
         """The tiles of `rows`, kept until other rows come: sparse ones hold their columns too."""
         if rows is not self._rows:
-            fitting = self._longest if isinstance(rows.X, Sparse) else _tile_length(self.network.sizes, rows.X.dtype)
-            self._rows, self._tiles = rows, rows.tiles(min(self._longest, fitting))
+            self._rows, self._tiles = rows, rows.tiles(self._length(isinstance(rows.X, Sparse), len(rows.targets)))
         return self._tiles
 
-    def _tile(self, tile: Rows, n: int, coefs: list[Array], intercepts: list[Array]) -> float:
-        """What the tile adds to the mean loss of n rows; its part of the gradient is added."""
-        layers = self._forward(tile.X, coefs, intercepts)
-        logits = class_logits(layers[-1])
-        factors = np.float64(1 / n) if tile.weight is None else tile.weight / n
-        losses, error = rows_losses(logits, tile.targets, factors, None, -1, self._options, True, out=logits)
-        assert error is not None
-        self._backward(layers, error[:, -self.network.sizes[-1] :], coefs)
-        return float(losses.sum())
+    def _length(self, sparse: bool, n: int) -> int:
+        """How many of n rows make a tile, all of like length."""
+        sizes = self.network.sizes
+        width = sum(sizes[1:] if sparse else sizes) * self._dtype.itemsize
+        longest = TILE // width
+        if not sparse:
+            longest = min(longest, LARGEST_PRODUCT // largest_product(self.network))
+        return -(-n // -(-n // max(SHORTEST_TILE, longest)))
+
+    def _parts(self, params: Array, tiles: list[Rows], n: int) -> Iterator[tuple[float, Array]]:
+        """Each tile's loss and gradient, in their order; the next one's may overwrite the gradient."""
+        wanted = min(len(tiles), _native.num_threads())
+        longest = max(len(tile.targets) for tile in tiles)
+        if len(self._workers) < wanted or self._workers[0].n_rows < longest:
+            self._workers = [_Worker(self.network, longest, self._dtype) for _ in range(wanted)]
+            self._pool = ThreadPoolExecutor(wanted) if wanted > 1 else None
+        if self._pool is None:
+            for tile in tiles:
+                yield self._workers[0](params, tile, n)
+            return
+        for first in range(0, len(tiles), wanted):
+            some = zip(self._workers, tiles[first : first + wanted], strict=False)
+            for done in [self._pool.submit(worker, params, tile, n) for worker, tile in some]:
+                yield done.result()
+
+
+class _Worker:
+    """One thread's buffers for the values, errors and gradient of up to `n_rows` rows."""
+
+    def __init__(self, network: Network, n_rows: int, dtype: DTypeLike) -> None:
+        self.network, self.n_rows = network, n_rows
+        self._layers = [np.empty((n_rows, width), dtype) for width in network.sizes[1:]]
+        self._errors = [np.empty((n_rows, width), dtype) for width in network.sizes[1:-1]]
+        self._gradient = np.empty(network.n_params, dtype)
+        self._options = Options(network.label_smoothing, gamma=network.gamma)
+
+    def __call__(self, params: Array, tile: Rows, n: int) -> tuple[float, Array]:
+        """What the tile adds to the mean loss of n rows, and to its gradient."""
+        with np.errstate(over="ignore", invalid="ignore"):  # shows in the loss; the setting is each thread's own
+            coefs, intercepts = self.network.unpack(params)
+            layers = self._forward(tile.X, coefs, intercepts)
+            logits = class_logits(layers[-1])
+            factors = np.float64(1 / n) if tile.weight is None else tile.weight / n
+            losses, error = rows_losses(logits, tile.targets, factors, None, -1, self._options, True, out=logits)
+            assert error is not None
+            self._backward(layers, error[:, -self.network.sizes[-1] :], coefs)
+            return float(losses.sum()), self._gradient
 
     def _forward(self, X: Array | Sparse, coefs: list[Array], intercepts: list[Array]) -> list[Any]:
         apply, _ = ACTIVATIONS[self.network.activation]
@@ -250,8 +290,8 @@ class Objective:
         _, backward = ACTIVATIONS[self.network.activation]
         d_coefs, d_intercepts = self.network.unpack(self._gradient)
         for depth in reversed(range(len(coefs))):
-            add_product(d_coefs[depth], layers[depth], error)
-            d_intercepts[depth] += error.sum(axis=0)
+            transposed_product(layers[depth], error, out=d_coefs[depth])
+            error.sum(axis=0, out=d_intercepts[depth])
             if depth:
                 error = np.matmul(error, coefs[depth].T, out=self._errors[depth - 1][: len(error)])
                 backward(layers[depth], error)

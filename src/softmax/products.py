@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import _native
 
-__all__ = ["Sparse", "add_product", "affine", "moments"]
+__all__ = ["Sparse", "affine", "moments", "transposed_product"]
 
 Array = NDArray[Any]
 
@@ -56,12 +56,12 @@ def affine(X: Array | Sparse, coef: Array, intercept: Array, out: Array | None =
     return out
 
 
-def add_product(total: Array, X: Array | Sparse, error: Array) -> None:
-    """total += X.T @ error, in place."""
+def transposed_product(X: Array | Sparse, error: Array, out: Array | None = None) -> Array:
+    """X.T @ error."""
     if isinstance(X, Sparse):
-        _native.sparse_product(*X.by_columns, error, total, out=total)
-    else:
-        total += X.T @ error
+        none = np.zeros(error.shape[1], error.dtype)
+        return np.asarray(_native.sparse_product(*X.by_columns, error, none, out=out))
+    return np.matmul(X.T, error, out=out)
 
 
 def moments(X: Array | Sparse, shift: Array, weights: Array) -> tuple[Array, Array]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 from . import _native, softmax
 from .lbfgs import Minimum, minimize
-from .network import Array, Network, Objective, Rows
+from .network import LARGEST_PRODUCT, Array, Network, Objective, Rows, largest_product
 from .products import Sparse, moments
 
 __all__ = ["Adam", "Monitor", "Outcome", "minimize_adam", "minimize_lbfgs"]
@@ -27,23 +26,14 @@ PATIENCE = 10  # iterations without an improvement by `tol` before a run is give
 DIVERGED = 2.0  # a loss this many times that of a network which knows nothing has gone wrong
 FIRST_ROUND = 20  # L-BFGS iterations before the curvature is measured again; every round is twice as long as the last
 LONG_MEMORY = 400_000  # parameters up to which L-BFGS may remember 30 steps (0.2 GB); above, 10
-SMALL_PRODUCT = 2**24  # multiplications in a matrix product that one thread does in about half a millisecond
 ROUNDING = {"d": 1e-17, "f": 1e-9}  # a fall of the objective that is nothing but rounding, by the dtype of X
 
 
 @contextmanager
-def _arithmetic(network: Network, n_rows: int) -> Iterator[None]:
-    """Overflow shows in the loss, so no warnings; and small products stay on one thread.
-
-    On a busy machine waiting for a second thread was seen to cost ten times the work.
-    """
-    threads = 1 if n_rows * _largest_product(network) <= SMALL_PRODUCT else None
-    with np.errstate(over="ignore", invalid="ignore"), _controller().limit(limits=threads, user_api="blas"):
+def _arithmetic() -> Iterator[None]:
+    """Overflow shows in the loss, so no warnings; and every matrix product keeps to its thread, see `Objective`."""
+    with np.errstate(over="ignore", invalid="ignore"), _controller().limit(limits=1, user_api="blas"):
         yield
-
-
-def _largest_product(network: Network) -> int:
-    return max(fan_in * fan_out for fan_in, fan_out in pairwise(network.sizes))
 
 
 @cache
@@ -111,7 +101,7 @@ def minimize_lbfgs(
     by less than its rounding error. Without hidden layers the coordinates are renewed after 20, 60, 140, … iterations,
     since the curvature near the optimum is not that of the start: the optimum stays, the way to it gets shorter.
     """
-    with _arithmetic(objective.network, len(rows.targets)):
+    with _arithmetic():
         minimum, params, n_iter = _lbfgs_rounds(objective, params, rows, tol, max_iter, monitor)
     if minimum.reason == "not finite":
         return Outcome(monitor.choose(params), max(1, n_iter), diverged=_LBFGS_DIVERGED)
@@ -308,7 +298,7 @@ def minimize_adam(
     """
     start, first_rate, taken_back = params.copy(), adam.learning_rate, 0
     first = rows.take(slice(batch_size))
-    with _arithmetic(objective.network, batch_size):
+    with _arithmetic():
         limit = DIVERGED * max(math.log(max(2, objective.network.sizes[-1])), objective(params, first)[0])
         for _ in range(max_iter):
             loss = _epoch(objective, params, rows, adam, batch_size, rng)
@@ -341,7 +331,7 @@ def _epoch(
 ) -> float:
     """One pass over the shuffled rows; the mean of the batches' losses, not finite if that or a parameter is not."""
     order = rng.permutation(len(rows.targets))
-    small = batch_size * _largest_product(objective.network) <= SMALL_PRODUCT
+    small = batch_size * largest_product(objective.network) <= LARGEST_PRODUCT
     by_batches = _small_epoch if small and isinstance(rows.X, np.ndarray) else _large_epoch
     total = by_batches(objective, params, rows, adam, batch_size, order)
     return total / len(order) if np.isfinite(params).all() else math.nan
