@@ -24,7 +24,16 @@ from ._targets import Options
 from .losses import rows_losses
 from .products import Sparse, affine, transposed_product
 
-__all__ = ["LARGEST_PRODUCT", "Network", "Objective", "Rows", "class_logits", "forward", "largest_product", "stratified_part"]
+__all__ = [
+    "LARGEST_PRODUCT",
+    "Network",
+    "Objective",
+    "Rows",
+    "class_logits",
+    "forward",
+    "largest_product",
+    "stratified_part",
+]
 
 Array = NDArray[Any]
 
@@ -196,9 +205,8 @@ class Objective:
     """The penalised mean loss and its gradient of up to `n_rows` rows at a time.
 
     The rows are worked on in tiles, so that no array of all logits is made, and on as many threads as the kernels may
-    use. The tiles and the order in which their gradients are added do not depend on the threads, so the sum has the same
-    bits for any number of them, as long as each matrix product keeps to one. The gradient is overwritten by the next
-    call.
+    use. The tiles and the order in which their gradients are added do not depend on the threads: the sum has the same
+    bits for any number of them, as long as each matrix product keeps to one. The next call overwrites the gradient.
     """
 
     def __init__(self, network: Network, penalty: float, n_rows: int, dtype: DTypeLike) -> None:
