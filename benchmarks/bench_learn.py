@@ -3,10 +3,10 @@
     python benchmarks/bench_learn.py [--rounds N] [--quick]
 
 Each library runs in a process of its own, a new one for each round, in turn; timed is `fit`, after one of a small
-problem. Linear models: the seconds to the default stopping point, and the objective there (mean loss + penalty, times the
-rows), computed in float64 from the coefficients; ours counts only if its objective is not above scikit-learn's. Networks:
-the seconds for as many epochs as it takes to the loss on held-out rows that scikit-learn's default fit ends with; which
-epoch that is was found before, in fits that are not timed.
+problem. Linear models: the seconds to the default stopping point, and the objective there (mean loss + penalty, times
+the rows), computed in float64 from the coefficients; ours counts only if its objective is not above scikit-learn's.
+Networks: the seconds for as many epochs as it takes to the loss on held-out rows that scikit-learn's default fit ends
+with; which epoch that is was found before, in fits that are not timed.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def epochs_to(loss: float, name: str, dtype: str, quick: bool) -> int:
 
 
 def measured(name: str, rounds: int, quick: bool) -> list[dict[str, Any]]:
-    """Both libraries in both dtypes, in turn, round by round: each one's medians, and the ratio to the faster of theirs."""
+    """Both libraries in both dtypes, in turn, round by round: the medians, and the ratio to the faster of theirs."""
     ways = [(library, dtype) for dtype in ("float64", "float32") for library in ("sklearn", "softmax")]
     epochs: dict[tuple[str, str], int | None] = dict.fromkeys(ways)
     if name in NETWORKS:
@@ -190,9 +190,7 @@ def measured(name: str, rounds: int, quick: bool) -> list[dict[str, Any]]:
         ours, theirs = (answers[library, dtype][0]["judged"] for library in ("softmax", "sklearn"))
         if ours > theirs + TOLERANCE * abs(theirs):
             raise ValueError(f"{name} in {dtype}: ours ends at {ours:.10g}, above scikit-learn's {theirs:.10g}")
-    better = [
-        min(answers["sklearn", dtype][i]["seconds"] for dtype in ("float64", "float32")) for i in range(rounds)
-    ]
+    better = [min(answers["sklearn", dtype][i]["seconds"] for dtype in ("float64", "float32")) for i in range(rounds)]
     return [
         {
             "problem": name,
