@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import bench_accuracy
 import bench_import
+import bench_learn
 import bench_memory
 import bench_neighbour
 import bench_softmax
@@ -379,6 +380,30 @@ def test_memory_benchmark(tmp_path, capsys):
         ("exp", False),
     }
     assert document["beyond_mb"] < 1
+
+
+@pytest.mark.parametrize("problem", ["zipf", "iris"])
+def test_learn_benchmark(problem, tmp_path, capsys):
+    assert bench_learn.main(["--rounds=1", "--quick", f"--only={problem}", f"--results={tmp_path}"]) == 0
+    assert "sklearn's better / ours" in capsys.readouterr().out
+    cases = json.loads((tmp_path / "learn.json").read_text())["cases"]
+    assert {(case["library"], case["dtype"]) for case in cases} == {
+        (library, dtype) for library in ("softmax", "sklearn") for dtype in ("float32", "float64")
+    }
+    judged = {(case["library"], case["dtype"]): case["judged"] for case in cases}
+    for dtype in ("float32", "float64"):
+        assert judged["softmax", dtype] <= judged["sklearn", dtype] * (1 + bench_learn.TOLERANCE)
+
+
+def test_learn_benchmark_refuses_a_worse_optimum(monkeypatch):
+    answers = {"softmax": 1.001, "sklearn": 1.0}
+
+    def run(library, *_):
+        return {"seconds": 1.0, "iterations": 1, "judged": answers[library]}
+
+    monkeypatch.setattr(bench_learn, "run", run)
+    with pytest.raises(ValueError, match="above scikit-learn's"):
+        bench_learn.measured("dense", 1, True)
 
 
 def test_neighbour_benchmark(tmp_path, monkeypatch):
