@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import warnings
 import time
 from pathlib import Path
 
@@ -383,14 +384,18 @@ def test_memory_benchmark(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("problem", ["zipf", "iris"])
-def test_learn_benchmark(problem, tmp_path, capsys):
+def test_learn_benchmark(problem, tmp_path, capsys, monkeypatch):
+    def run(*arguments):  # in this process: scikit-learn takes seconds to load
+        with warnings.catch_warnings():
+            bench_learn.child(*arguments)
+        return json.loads(capsys.readouterr().out)
+
+    monkeypatch.setattr(bench_learn, "run", run)
     assert bench_learn.main(["--rounds=1", "--quick", f"--only={problem}", f"--results={tmp_path}"]) == 0
     assert "sklearn's better / ours" in capsys.readouterr().out
     cases = json.loads((tmp_path / "learn.json").read_text())["cases"]
-    assert {(case["library"], case["dtype"]) for case in cases} == {
-        (library, dtype) for library in ("softmax", "sklearn") for dtype in ("float32", "float64")
-    }
     judged = {(case["library"], case["dtype"]): case["judged"] for case in cases}
+    assert len(judged) == 4
     for dtype in ("float32", "float64"):
         assert judged["softmax", dtype] <= judged["sklearn", dtype] * (1 + bench_learn.TOLERANCE)
 
