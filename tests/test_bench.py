@@ -4,8 +4,8 @@ import json
 import math
 import subprocess
 import sys
-import warnings
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
