@@ -36,17 +36,19 @@ def probability_rows(probs: ArrayLike) -> NDArray[np.float64]:
     return p
 
 
-def class_indices(targets: ArrayLike, rows: int, classes: int) -> NDArray[np.intp]:
-    """`targets` as an array (N,) of class indices in [0, K).
+def class_indices(
+    targets: ArrayLike, rows: int, classes: int, name: str = "targets", rows_of: str = "probs"
+) -> NDArray[np.intp]:
+    """`targets` as an array (N,) of class indices in [0, K); `name` and `rows_of` are what messages call them.
 
     Raises TypeError for anything but integers and booleans, ValueError for a wrong shape or an index out of range.
     """
     y: NDArray[Any] = np.asarray(targets)
     if y.dtype.kind not in "biu":
-        raise TypeError(f"targets must be integers (class indices), got dtype {y.dtype}")
+        raise TypeError(f"{name} must be integers (class indices), got dtype {y.dtype}")
     if y.shape != (rows,):
-        raise ValueError(f"targets must have shape ({rows},), one class index a row of probs, got shape {y.shape}")
+        raise ValueError(f"{name} must have shape ({rows},), one class index a row of {rows_of}, got shape {y.shape}")
     outside = np.flatnonzero((y < 0) | (y >= classes))
     if len(outside):
-        raise ValueError(f"targets must lie in [0, {classes}), got {y[outside[0]]} at position {outside[0]}")
+        raise ValueError(f"{name} must lie in [0, {classes}), got {y[outside[0]]} at position {outside[0]}")
     return y.astype(np.intp)
