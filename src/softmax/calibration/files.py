@@ -4,21 +4,59 @@ from __future__ import annotations
 
 import json
 import os
+import typing
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+if typing.TYPE_CHECKING:
+    from typing_extensions import Self
 
 FORMAT = "softmax.calibration"
 VERSION = 1
 
 
-def write(path: str | os.PathLike[str], kind: str, content: dict[str, Any]) -> None:
-    """Write one object; numbers keep every bit."""
-    document = {"format": FORMAT, "version": VERSION, "kind": kind} | content
-    Path(path).write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+class Saved:
+    """What `save` and `load` of a calibration are: all its attributes, numbers to the last bit."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a small JSON file.
+
+        Args:
+            path: where to; a file that is there is replaced.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        document = {"format": FORMAT, "version": VERSION, "kind": type(self).__name__}
+        for name, value in vars(self).items():
+            document[name] = value.tolist() if isinstance(value, np.ndarray) else value
+        Path(path).write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` has written.
+
+        Args:
+            path: the file.
+
+        Raises:
+            ValueError: another file, or one that a newer version of softmax wrote.
+            OSError: the file cannot be read.
+        """
+        document = _document(path, cls.__name__)
+        calibration = cls()
+        for name in (*vars(calibration), *cls.__annotations__):
+            if name not in document:
+                raise ValueError(f"path must name a whole file, {os.fspath(path)!r} lacks {name}")
+            value = document[name]
+            setattr(calibration, name, np.array(value, np.float64) if isinstance(value, list) else value)
+        return calibration
 
 
-def read(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
-    """What `write` has written; ValueError for any other file, another kind, or a newer version."""
+def _document(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
+    """The JSON object of a file, after its head was found to be right."""
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError:  # no JSON, or no UTF-8

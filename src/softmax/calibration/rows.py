@@ -1,23 +1,28 @@
 """What both calibrations ask of their input: rows of scores, read a block at a time, as differences from the target's.
 
-A block fits the processor's cache, so that the logits are read from memory once and never copied as a whole.
+A block fits the processor's cache, so that logits are read from memory once a pass and never copied as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._native import num_threads
 from .._probabilities import TOLERANCE, class_indices
 
 Inputs = Literal["logits", "probabilities"]
 Floats = NDArray[Any]
 
-BLOCK = 1 << 18  # numbers in a block: 1 or 2 MB
+Result = TypeVar("Result")
+
+BLOCK = 1 << 16  # numbers in a block: 256 or 512 KB, so small that the kernels leave the threads to us
+PARALLEL = 1 << 20  # more numbers than that are worth threads
 LARGEST = {np.dtype(np.float32): 1e15, np.dtype(np.float64): 1e150}  # whose squares neither overflow nor make NaN
 
 
@@ -27,6 +32,16 @@ class Block(NamedTuple):
     scores: Floats
     targets: NDArray[np.intp]
     weights: NDArray[np.float64]
+
+    @property
+    def differences(self) -> Floats:
+        """Each logit less its target's, as new memory: the loss of a row is logsumexp of that."""
+        floor = -LARGEST[self.scores.dtype]
+        with np.errstate(invalid="ignore", over="ignore"):
+            d = np.subtract(self.scores, self.of_target(self.scores)[:, np.newaxis])
+        if d.min() < floor:  # -inf has probability 0; a finite number spares us 0 * inf
+            np.maximum(d, floor, out=d)
+        return d
 
     def of_target(self, values: Floats) -> Floats:
         """The entry of the target in each row of `values`."""
@@ -66,27 +81,31 @@ class Rows:
             self, scores=self.scores[chosen], targets=self.targets[chosen], weights=self.weights[chosen]
         )
 
-    def blocks(self, dtype: Any) -> Iterator[Block]:
-        """The rows whose weight is not 0, as logits of `dtype`, in new memory that the caller may overwrite."""
-        size = max(1, BLOCK // self.classes)
-        for start in range(0, len(self.scores), size):
-            chosen = slice(start, start + size)
-            scores, targets, weights = self.scores[chosen], self.targets[chosen], self.weights[chosen]
-            if not weights.all():
-                kept = weights > 0
-                scores, targets, weights = scores[kept], targets[kept], weights[kept]
-            if len(targets):
-                yield Block(as_logits(scores, self.inputs, dtype), targets, weights)
+    def map(self, function: Callable[[Block], Result], dtype: Any) -> list[Result]:
+        """What `function` returns for each block of rows, in their order: the same whatever the number of threads.
 
-    def differences(self, dtype: Any) -> Iterator[Block]:
-        """As `blocks`, each logit less its target's: the loss of a row is logsumexp of that."""
-        floor = -LARGEST[np.dtype(dtype)]
-        for block in self.blocks(dtype):
-            with np.errstate(invalid="ignore", over="ignore"):
-                scores = np.subtract(block.scores, block.of_target(block.scores)[:, np.newaxis], out=block.scores)
-            if scores.min() < floor:  # -inf has probability 0; a finite number spares us 0 * inf
-                np.maximum(scores, floor, out=scores)
-            yield block
+        A block holds logits of `dtype`, and only rows whose weight is not 0.
+        """
+        size = max(1, BLOCK // self.classes)
+
+        def work(start: int) -> Result | None:
+            block = self._block(slice(start, start + size), dtype)
+            return function(block) if len(block.targets) else None
+
+        starts = range(0, len(self.scores), size)
+        if self.size <= PARALLEL or num_threads() == 1:
+            results = [work(start) for start in starts]
+        else:
+            with ThreadPoolExecutor(num_threads()) as pool:
+                results = list(pool.map(work, starts))
+        return [result for result in results if result is not None]
+
+    def _block(self, chosen: slice, dtype: Any) -> Block:
+        scores, targets, weights = self.scores[chosen], self.targets[chosen], self.weights[chosen]
+        if not weights.all():
+            kept = weights > 0
+            scores, targets, weights = scores[kept], targets[kept], weights[kept]
+        return Block(as_logits(scores, self.inputs, dtype), targets, weights)
 
 
 def as_rows(logits: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, inputs: Inputs) -> Rows:
@@ -99,8 +118,8 @@ def as_rows(logits: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, in
     return rows
 
 
-def as_scores(logits: ArrayLike, inputs: Inputs) -> Floats:
-    """`logits` as an array (N, K), K at least 2, or (N,), of a floating dtype; no copy of what is one already."""
+def as_scores(logits: ArrayLike, inputs: Inputs, classes: int | None = None) -> Floats:
+    """`logits` as an array (N, K), K at least 2 (or `classes`), or (N,), of a floating dtype; one already is not copied."""
     if inputs not in ("logits", "probabilities"):
         raise ValueError(f'inputs must be "logits" or "probabilities", got {inputs!r}')
     scores = np.asarray(logits)
@@ -110,6 +129,8 @@ def as_scores(logits: ArrayLike, inputs: Inputs) -> Floats:
         raise TypeError(f"logits must be real numbers, got dtype {scores.dtype}")
     if scores.ndim not in (1, 2) or len(scores) == 0 or scores.shape[-1] < 2 <= scores.ndim:
         raise ValueError(f"logits must have shape (N, K) with K >= 2, or (N,), with N >= 1, got shape {scores.shape}")
+    if classes is not None and classes_of(scores) != classes:
+        raise ValueError(f"logits must have {classes} classes, as what was fitted had, got shape {scores.shape}")
     return scores
 
 
@@ -118,13 +139,13 @@ def classes_of(scores: Floats) -> int:
 
 
 def as_logits(scores: Floats, inputs: Inputs, dtype: Any) -> Floats:
-    """A block of scores as new logits (n, K): (n,) becomes the columns 0 and z, probabilities their logarithms.
+    """A block of scores as logits (n, K) of `dtype`: (n,) becomes the columns 0 and z, probabilities their logarithms.
 
     A probability of 0 counts as the smallest normal number of its dtype: rounding made it from something below.
     """
     if inputs == "logits":
         if scores.ndim == 2:
-            return scores.astype(dtype, order="C")
+            return scores.astype(dtype, order="C", copy=False)
         return np.stack([np.zeros(len(scores), dtype), scores.astype(dtype)], axis=1)
     wide = scores.dtype if scores.dtype.kind == "f" and scores.dtype.itemsize >= 4 else np.float32
     probs = scores.astype(wide)
@@ -134,6 +155,18 @@ def as_logits(scores: Floats, inputs: Inputs, dtype: Any) -> Floats:
     if probs.ndim == 1:
         probs = np.stack([1 - np.minimum(probs, 1), probs], axis=1)
     return np.asarray(np.log(np.maximum(probs, np.finfo(probs.dtype).tiny)), dtype)
+
+
+def by_blocks(scores: Floats, function: Callable[[Floats], Floats], out: Floats | None) -> Floats:
+    """Probabilities of the shape and dtype of `scores`, or in `out`: `function` gives (n, K) for each block of rows."""
+    result = np.empty_like(scores) if out is None else out
+    if result.shape != scores.shape:
+        raise ValueError(f"out must have shape {scores.shape}, got shape {result.shape}")
+    size = max(1, BLOCK // classes_of(scores))
+    for start in range(0, len(scores), size):
+        probs = function(scores[start : start + size])
+        result[start : start + size] = probs if scores.ndim == 2 else probs[:, 1]
+    return result
 
 
 def _as_weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.float64]:

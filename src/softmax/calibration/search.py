@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,24 +68,29 @@ class Found(NamedTuple):
     limit: bool = False  # the best is beyond
 
 
-def evaluate(rows: Rows, beta: float, dtype: Any) -> Point:
+def evaluate(rows: Rows, beta: float, *, dtype: Any) -> Point:
     """One pass over the rows in blocks of `dtype`; float32 errs by some 1e-7."""
-    sums = np.zeros(5)
-    nearest, furthest = -math.inf, 0.0
-    for block in rows.differences(dtype):
-        d, _, weights = block
-        nearest = max(nearest, _largest(d))
-        furthest = max(furthest, nearest, -float(d.min(where=d > -LARGEST[d.dtype], initial=0)))
-        probs = softmax(d, temperature=1 / beta)
-        losses = _losses(block, probs, beta)
-        mean = np.einsum("nk,nk->n", probs, d)
-        probs *= d
-        # No loss of digits: mean**2 is at most the mean square times 1 - p of the entry with d = 0.
-        variance = np.maximum(np.einsum("nk,nk->n", probs, d) - mean * mean, 0)
-        up = mean > 0
-        positive, negative = np.where(up, weights, 0), np.where(up, 0, weights)
-        sums += [weights @ losses, positive @ mean, -(negative @ mean), positive @ variance, negative @ variance]
-    return Point(beta, *(sums / rows.weight).tolist(), nearest, furthest)
+    parts = np.array(rows.map(partial(_sums, beta), dtype))
+    nearest, furthest = parts[:, 0].max(), parts[:, 1].max()
+    return Point(beta, *(parts[:, 2:].sum(axis=0) / rows.weight).tolist(), float(nearest), float(furthest))
+
+
+def _sums(beta: float, block: Block) -> list[float]:
+    """What a block adds to `evaluate`: largest d, largest |d|, and the five sums."""
+    d, weights = block.differences, block.weights
+    nearest, least = _largest(d), float(d.min())
+    if least == -LARGEST[d.dtype]:
+        least = float(d.min(where=d > least, initial=0))
+    probs = softmax(d, temperature=1 / beta)
+    losses = _losses(block.of_target(probs), d, beta)
+    mean = np.einsum("nk,nk->n", probs, d)
+    probs *= d
+    # No loss of digits: mean**2 is at most the mean square times 1 - p of the entry with d = 0.
+    variance = np.maximum(np.einsum("nk,nk->n", probs, d) - mean * mean, 0)
+    up = mean > 0
+    positive, negative = np.where(up, weights, 0), np.where(up, 0, weights)
+    sums = [weights @ losses, positive @ mean, -(negative @ mean), positive @ variance, negative @ variance]
+    return [nearest, max(nearest, -least), *sums]
 
 
 def search(
@@ -125,9 +131,12 @@ def best(rows: Rows, first: Point) -> Found:
     limits = 1 / (LIMITS[1] * first.furthest), 1 / (LIMITS[0] * first.furthest)
     start = 1.0
     if rows.size > QUICK:
-        for part in [rows.every(PART**power) for power in (3, 2, 1, 0) if rows.size > QUICK // 10 * PART**power]:
-            start = search(lambda beta, part=part: evaluate(part, beta, quick(part)), start, limits, 1e-4).beta
-    return search(lambda beta: evaluate(rows, beta, np.float64), start, limits, 1e-11)
+        for power in (3, 2, 1, 0):
+            part = rows.every(PART**power)
+            if part.size > QUICK // PART and part.counted:
+                found = search(partial(evaluate, part, dtype=quick(rows)), start, limits, 1e-4)
+                start = 1.0 if found.limit else found.beta
+    return search(partial(evaluate, rows, dtype=np.float64), start, limits, 1e-11)
 
 
 def quick(rows: Rows) -> Any:
@@ -154,12 +163,10 @@ def _largest(d: Floats) -> float:
     return largest
 
 
-def _losses(block: Block, probs: Floats, beta: float) -> Floats:
-    """(n,): the loss of each row, also where its probability is too small for a number."""
-    of_target = block.of_target(probs).astype(np.float64)
-    small = of_target < np.finfo(probs.dtype).tiny
-    of_target[small] = 1
-    losses = -np.log(of_target)
+def _losses(of_target: Floats, d: Floats, beta: float) -> Floats:
+    """(n,): the loss of each row, also where the probability `of_target` is too small for a number."""
+    small = of_target < np.finfo(of_target.dtype).tiny
+    losses = -np.log(np.where(small, 1, of_target).astype(np.float64))
     if small.any():
-        losses[small] = logsumexp(block.scores[small].astype(np.float64) * beta)
+        losses[small] = logsumexp(d[small].astype(np.float64) * beta)
     return losses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from .._text import count
 from ..elementwise import sigmoid
 from ..functions import softmax
-from . import files
-from .rows import BLOCK, Inputs, Rows, as_logits, as_rows, as_scores
+from .files import Saved
+from .rows import Block, Inputs, Rows, as_logits, as_rows, as_scores, by_blocks
 from .search import LIMITS, Point, best, evaluate, quick
 
 __all__ = ["TemperatureScaling"]
 
 
-class TemperatureScaling:
+class TemperatureScaling(Saved):
     """Divides logits by one number T > 0, fitted so that the probabilities are as good as they can be.
 
     T > 1 makes a model less sure of itself, T < 1 surer; the most probable class stays the same. `fit` finds the T with
@@ -80,7 +80,7 @@ class TemperatureScaling:
             TypeError, ValueError: a wrong dtype, shape or range, NaN, or a target with the logit -inf.
         """
         rows = as_rows(logits, y, sample_weight, self.inputs)
-        first = evaluate(rows, 1.0, quick(rows))
+        first = evaluate(rows, 1.0, dtype=quick(rows))
         if first.furthest == 0:
             return self._keep(first.loss, "T stays 1: all logits of each row are equal, and no T changes that.")
         if first.nearest <= 0:
@@ -88,7 +88,7 @@ class TemperatureScaling:
         beta, point, limit = best(rows, first)
         before, after = first.loss, point.loss_at(beta)
         if abs(before - after) < 1e-6 * before:  # the first pass may have been too coarse to tell
-            before = evaluate(rows, 1.0, np.float64).loss
+            before = evaluate(rows, 1.0, dtype=np.float64).loss
         if not after < before:
             return self._keep(before, f"T stays 1: no other T lowers the log-loss of {before:.4g} on {_rows(rows)}.")
         message = f"lowers the log-loss from {before:.4g} to {after:.4g} on {_rows(rows)}"
@@ -115,37 +115,19 @@ class TemperatureScaling:
             if scores.ndim == 2:
                 return np.asarray(softmax(scores, temperature=temperature, out=out))
             return np.asarray(sigmoid(scores / scores.dtype.type(temperature), out=out))
-        return _transformed_probabilities(scores, temperature, np.empty_like(scores) if out is None else out)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a small JSON file; numbers keep every bit.
+        def probabilities(block: NDArray[Any]) -> NDArray[Any]:
+            x = as_logits(block, "probabilities", np.float64)
+            return np.asarray(softmax(x, temperature=temperature, out=x))
 
-        Raises:
-            OSError: the file cannot be written.
-        """
-        content = {name: getattr(self, name) for name in ("inputs", *TemperatureScaling.__annotations__)}
-        files.write(path, "TemperatureScaling", content)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> TemperatureScaling:
-        """Read what `save` has written.
-
-        Raises:
-            ValueError: another file, or one of a newer version.
-            OSError: the file cannot be read.
-        """
-        content = files.read(path, "TemperatureScaling")
-        scaling = cls(content["inputs"])
-        for name in TemperatureScaling.__annotations__:
-            setattr(scaling, name, content[name])
-        return scaling
+        return by_blocks(scores, probabilities, out)
 
     def _separated(self, rows: Rows, first: Point) -> TemperatureScaling:
         right = "every row's target has its largest logit, so that the log-loss falls for ever as T does"
         beta, size = _succession(rows)
         if beta <= 1:
             return self._keep(first.loss, f"T stays 1: {right}, and {_rows(rows)} do not warrant more confidence.")
-        after = evaluate(rows, beta, np.float64).loss
+        after = evaluate(rows, beta, dtype=np.float64).loss
         known = f"at this T the targets have {(size + 1) / (size + 2):.4g} on average, as {size:.4g} rows warrant"
         message = f"lowers the log-loss from {first.loss:.4g} to {after:.4g} on {_rows(rows)}: {right}; {known}"
         return self._set(1 / beta, first.loss, after, message)
@@ -167,7 +149,7 @@ def _succession(rows: Rows) -> tuple[float, float]:
     Newton's method on the logarithm of the mean probability that the targets miss: about linear in the inverse
     temperature, and convex or concave in turn, so that a bracket is kept here, too.
     """
-    strict = np.concatenate([(block.scores == 0).sum(axis=1) == 1 for block in rows.differences(np.float64)])
+    strict = np.concatenate(rows.map(lambda block: (block.differences == 0).sum(axis=1) == 1, np.float64))
     weights = np.zeros(len(rows.weights))
     weights[np.flatnonzero(rows.weights)] = rows.weights[rows.weights > 0] * strict
     if not strict.any():
@@ -192,25 +174,17 @@ def _succession(rows: Rows) -> tuple[float, float]:
 
 def _missing(rows: Rows, beta: float) -> tuple[float, float]:
     """Mean of 1 - p of the targets, and less its derivative by beta."""
-    missing = slope = 0.0
-    for block in rows.differences(np.float64):
-        probs = softmax(block.scores, temperature=1 / beta)
-        of_target = block.of_target(probs)
-        probs[np.arange(len(probs)), block.targets] = 0
-        missing += float(block.weights @ probs.sum(axis=1))
-        slope -= float(block.weights @ (of_target * np.einsum("nk,nk->n", probs, block.scores)))
-    return missing / rows.weight, slope / rows.weight
+    sums = np.array(rows.map(partial(_missing_of, beta), np.float64)).sum(axis=0) / rows.weight
+    return float(sums[0]), float(sums[1])
 
 
-def _transformed_probabilities(scores: NDArray[Any], temperature: float, out: NDArray[Any]) -> NDArray[Any]:
-    if out.shape != scores.shape:
-        raise ValueError(f"out must have shape {scores.shape}, got {out.shape}")
-    size = max(1, BLOCK // scores[0].size)
-    for start in range(0, len(scores), size):
-        block = scores[start : start + size]
-        probs = softmax(as_logits(block, "probabilities", np.float64), temperature=temperature)
-        out[start : start + size] = probs if scores.ndim == 2 else probs[:, 1]
-    return out
+def _missing_of(beta: float, block: Block) -> list[float]:
+    d = block.differences
+    probs = softmax(d, temperature=1 / beta)
+    of_target = block.of_target(probs)
+    probs[np.arange(len(probs)), block.targets] = 0  # their sum is more precise than 1 - p
+    slopes = of_target * np.einsum("nk,nk->n", probs, d)
+    return [float(block.weights @ probs.sum(axis=1)), -float(block.weights @ slopes)]
 
 
 def _rows(rows: Rows) -> str:
