@@ -53,9 +53,9 @@ class VectorScaling(Saved):
     >>> logits = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 2.0]] * 50)
     >>> scaling = VectorScaling().fit(logits, [0, 0, 1, 0] * 50)  # class 1 is claimed too often
     >>> scaling.transform(logits)[1:3].round(2).tolist()
-    [[0.99, 0.01], [0.5, 0.5]]
+    [[1.0, 0.0], [0.5, 0.5]]
     >>> print(scaling.message_)
-    2 scales and 2 biases lower the log-loss from 0.6269 to 0.3507 on 200 rows.
+    2 scales and 2 biases lower the log-loss from 0.6269 to 0.3491 on 200 rows.
     """
 
     scale_: Vector

@@ -1,0 +1,72 @@
+"""What the metrics need of each row: how sure it is, whether it is right, and what it costs.
+
+Probabilities are read in blocks that fit the cache, and never copied as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._native import num_threads
+from .._probabilities import check_rows, class_indices, probability_array
+
+Floats = NDArray[np.float64]
+Targets = NDArray[np.intp]
+Result = TypeVar("Result")
+
+BLOCK = 1 << 16  # numbers in a block: 512 KB
+PARALLEL = 1 << 20  # more numbers than that are worth threads
+
+
+class Rows(NamedTuple):
+    """Arrays (N,) with an entry a row."""
+
+    confidence: Floats  # the largest probability
+    right: NDArray[np.bool_]  # whether its class, the first in a tie, is the target
+    loss: Floats  # -log of the target's probability
+    distance: Floats  # from the one-hot target, squared; half of that for two classes
+
+    def __getitem__(self, chosen: Any) -> Rows:  # type: ignore[override]
+        return Rows(*(values[chosen] for values in tuple(self)))
+
+
+def checked(probs: ArrayLike, targets: ArrayLike) -> tuple[NDArray[Any], Targets]:
+    """Probabilities (N, K) in their own dtype, and class indices (N,); that rows sum to 1 is seen in `rows_of`."""
+    p = probability_array(probs)
+    return p, class_indices(targets, *p.shape)
+
+
+def rows_of(p: NDArray[Any], y: Targets) -> Rows:
+    """The summary of each row, and the check that it is a probability distribution."""
+    parts = map_blocks(_block_rows, p, y)
+    return Rows(*(np.concatenate(values) for values in zip(*(tuple(part) for part in parts), strict=True)))
+
+
+def map_blocks(function: Callable[[Floats, Targets, int], Result], p: NDArray[Any], y: Targets) -> list[Result]:
+    """What `function` returns for each block of rows in float64, their targets, and the number of the first row."""
+    size = max(1, BLOCK // p.shape[1])
+
+    def work(start: int) -> Result:
+        chosen = slice(start, start + size)
+        return function(p[chosen].astype(np.float64, order="C", copy=False), y[chosen], start)
+
+    starts = range(0, len(p), size)
+    if p.size <= PARALLEL or num_threads() == 1:
+        return [work(start) for start in starts]
+    with ThreadPoolExecutor(num_threads()) as pool:
+        return list(pool.map(work, starts))
+
+
+def _block_rows(p: Floats, y: Targets, first: int) -> Rows:
+    check_rows(p, first)
+    each = np.arange(len(p))
+    best, of_target = p.argmax(axis=1), p[each, y]
+    with np.errstate(divide="ignore"):
+        losses = -np.log(np.clip(of_target, 0, 1))
+    squares = np.einsum("nk,nk->n", p, p) + 1 - 2 * of_target
+    return Rows(p[each, best], best == y, losses, np.maximum(squares, 0) / (2 if p.shape[1] == 2 else 1))
