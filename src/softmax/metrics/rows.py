@@ -30,6 +30,8 @@ class Rows(NamedTuple):
     right: NDArray[np.bool_]  # whether its class, the first in a tie, is the target
     loss: Floats  # -log of the target's probability
     distance: Floats  # from the one-hot target, squared; half of that for two classes
+    probability: Floats  # of two classes, that of the second one; of more, the confidence
+    outcome: NDArray[np.bool_]  # whether what has this probability is the case
 
     def __getitem__(self, chosen: Any) -> Rows:  # type: ignore[override]
         return Rows(*(values[chosen] for values in tuple(self)))
@@ -68,5 +70,8 @@ def _block_rows(p: Floats, y: Targets, first: int) -> Rows:
     best, of_target = p.argmax(axis=1), p[each, y]
     with np.errstate(divide="ignore"):
         losses = -np.log(np.clip(of_target, 0, 1))
-    squares = np.einsum("nk,nk->n", p, p) + 1 - 2 * of_target
-    return Rows(p[each, best], best == y, losses, np.maximum(squares, 0) / (2 if p.shape[1] == 2 else 1))
+    distances = np.maximum(np.einsum("nk,nk->n", p, p) + 1 - 2 * of_target, 0)
+    confidence, right = p[each, best], best == y
+    if p.shape[1] == 2:
+        return Rows(confidence, right, losses, distances / 2, p[:, 1].copy(), y == 1)
+    return Rows(confidence, right, losses, distances, confidence, right)

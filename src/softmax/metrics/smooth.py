@@ -19,16 +19,18 @@ EMPTY = 0.0001  # added to the density, against division by 0 where no row is ne
 
 
 def smooth_calibration_error(probs: ArrayLike, targets: ArrayLike) -> float:
-    """Distance, in [0, 1], between confidence and accuracy, without bins: the smooth calibration error.
+    """Distance, in [0, 1], between probabilities and outcomes, without bins: the smooth calibration error.
 
-    The gaps between a row's confidence and its outcome, 1 if it is right and 0 if not, are smoothed over the
-    confidences by a Gaussian kernel that is reflected at 0 and 1; the mean absolute value of that curve is the error.
-    The width of the kernel is the one at which the error is as large as the width. Hence no choice of bins, and a
-    small change of a probability changes the error little. It bounds the distance from the nearest calibrated
-    predictor within constant factors.
+    Of more than two classes, the confidence of each row is judged by whether the row is right; of two, the probability
+    of the second one by whether that is the target. The gaps between these numbers in [0, 1] and their outcomes, 0 or
+    1, are smoothed over the numbers by a Gaussian kernel that is reflected at 0 and 1; the mean absolute value of that
+    curve is the error. The width of the kernel is the one at which the error is as large as the width. Hence no choice
+    of bins, and a small change of a probability changes the error little. It bounds the distance from the nearest
+    calibrated predictor within constant factors.
 
     Source: Błasiok & Nakkiran, "Smooth ECE: principled reliability diagrams via kernel smoothing", ICLR 2024,
-    arXiv:2309.12236. The value is that of `smECE` of their package `relplot` for confidences and outcomes.
+    arXiv:2309.12236. The value is that of `smECE` of their package `relplot` for these numbers
+    and outcomes.
 
     Args:
         probs: (N, K) probabilities, or (N,) for the second of two classes.
@@ -37,7 +39,7 @@ def smooth_calibration_error(probs: ArrayLike, targets: ArrayLike) -> float:
     Raises:
         TypeError, ValueError: a wrong dtype, shape or range, named with what came.
 
-    >>> round(smooth_calibration_error([0.9] * 10, [1] * 7 + [0] * 3), 2)  # right in 7 of 10
+    >>> round(smooth_calibration_error([0.9] * 10, [1] * 7 + [0] * 3), 2)  # it is class 1 in 7 of 10 rows
     0.2
     """
     return smooth_error_of(rows_of(*checked(probs, targets)))
@@ -67,10 +69,10 @@ def _error(laid: Callable[[int], Floats], width: float) -> float:
 
 def _laid(rows: Rows, size: int) -> Floats:
     """(2, size): the gaps of the rows, and the rows, each divided between the two points of a grid beside it."""
-    places = rows.confidence * (size - 1)
+    places = rows.probability * (size - 1)
     left = np.clip(places.astype(np.intp), 0, size - 2)
     share = places - left
-    gaps = rows.confidence - rows.right
+    gaps = rows.probability - rows.outcome
     return np.stack(
         [
             np.bincount(left, (1 - share) * values, size) + np.bincount(left + 1, share * values, size)

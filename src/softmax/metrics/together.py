@@ -70,7 +70,7 @@ def all_scores(probs: ArrayLike, targets: ArrayLike) -> dict[str, float]:
     expected_calibration_error  0.3000
     maximum_calibration_error   0.6000
     debiased_calibration_error  0.0000
-    smooth_calibration_error    0.1658
+    smooth_calibration_error    0.2327
     aurc                        0.1111
     classwise_calibration_error 0.3000
     """
