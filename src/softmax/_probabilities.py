@@ -41,7 +41,7 @@ def probability_array(probs: ArrayLike) -> NDArray[Any]:
 
 
 def check_rows(p: NDArray[np.float64], first: int = 0) -> None:
-    """Raises ValueError where a row of `p` (n, K) is no probability distribution; `first` is the number of its row 0."""
+    """Raises ValueError where a row of `p` (n, K) is no probability distribution; its first row is number `first`."""
     if not (p.min() >= -TOLERANCE and p.max() <= 1 + TOLERANCE):  # NaN is outside as well
         _check_range(p, first)
     sums = p.sum(axis=1)

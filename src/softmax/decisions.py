@@ -97,7 +97,7 @@ class ConformalSets:
 
     A class belongs to the set if its score is at most the threshold:
 
-    - "lac": 1 - p. The smallest sets on average, but the hard rows are those that it gets wrong, and a set may be empty.
+    - "lac": 1 - p. The smallest sets on average, but it is the hard rows that it misses, and a set may be empty.
     - "aps": the sum of the probabilities from the largest down to its own. Larger sets, which adapt: harder rows have
       larger ones, and coverage is more even.
     - "raps": the same plus penalty · (rank - k_reg) for classes whose rank is above k_reg. For many classes, whose long
@@ -166,7 +166,7 @@ class ConformalSets:
         p = probability_rows(probs)
         y = class_indices(targets, *p.shape)
         scores = np.sort(self._scores(p, stream=0)[np.arange(len(y)), y])
-        # The product is rounded: 1e-9 keeps 10 · 0.9 from becoming ten.
+        # 1e-9, because a product that should be a whole number may be rounded to just above it.
         rank = math.ceil((len(y) + 1) * (1 - self.alpha) - 1e-9)
         self.threshold_ = float(scores[rank - 1]) if rank <= len(y) else math.inf
         self.missing_classes_ = np.setdiff1d(np.arange(p.shape[1]), y).tolist()

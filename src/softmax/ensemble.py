@@ -59,31 +59,33 @@ def average(
         raise ValueError("probs_list must hold the probabilities of at least one model, got none")
     for model, shape in enumerate(shapes):
         if shape != shapes[0]:
-            raise ValueError(f"probs_list must hold arrays of one shape, got {shapes[0]}, and {shape} for model {model}")
+            raise ValueError(
+                f"probs_list must hold arrays of one shape, got {shapes[0]}, and {shape} for model {model}"
+            )
     if space not in ("probability", "log", "logit"):
         raise ValueError(f'space must be "probability", "log" or "logit", got {space!r}')
     shares = _shares(weights, len(shapes))
     total = sum(share * _in_space(probability_rows(p), space) for share, p in zip(shares, probs_list, strict=True))
     result = _from_space(np.asarray(total), space)
-    return result[:, 1] if len(shapes[0]) == 1 else result
+    return np.asarray(result[:, 1]) if len(shapes[0]) == 1 else result
 
 
 def _in_space(p: NDArray[np.float64], space: Space) -> NDArray[np.float64]:
     if space == "probability":
         return p
     logs = np.log(np.maximum(p, TINY))
-    return logs if space == "log" else logs - np.log(np.maximum(1 - p, TINY))
+    return np.asarray(logs if space == "log" else logs - np.log(np.maximum(1 - p, TINY)))
 
 
 def _from_space(mean: NDArray[np.float64], space: Space) -> NDArray[np.float64]:
     if space == "probability":
-        return mean / mean.sum(axis=1, keepdims=True)
+        return np.asarray(mean / mean.sum(axis=1, keepdims=True))
     return np.asarray(softmax(mean if space == "log" else log_sigmoid(mean)))
 
 
 def _shares(weights: ArrayLike | None, models: int) -> NDArray[np.float64]:
     if weights is None:
-        return np.full(models, 1 / models)
+        return np.full((models,), 1 / models)
     w = np.asarray(weights, np.float64)
     if w.shape != (models,):
         raise ValueError(f"weights must have shape ({models},), one number a model, got shape {w.shape}")

@@ -1,11 +1,9 @@
-"""Calibrations as small JSON files."""
+"""Calibrations as small JSON files. `json` is imported where it is used: `import softmax` is to stay quick."""
 
 from __future__ import annotations
 
-import json
 import os
 import typing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,10 +27,14 @@ class Saved:
         Raises:
             OSError: the file cannot be written.
         """
+        import json
+
         document = {"format": FORMAT, "version": VERSION, "kind": type(self).__name__}
         for name, value in vars(self).items():
             document[name] = value.tolist() if isinstance(value, np.ndarray) else value
-        Path(path).write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(document, indent=1, allow_nan=False)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -57,8 +59,11 @@ class Saved:
 
 def _document(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     """The JSON object of a file, after its head was found to be right."""
+    import json
+
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:
+            document = json.load(file)
     except ValueError:  # no JSON, or no UTF-8
         document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT:

@@ -6,14 +6,13 @@ A block fits the processor's cache, so that logits are read from memory once a p
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._native import num_threads
+from .._blocks import over_blocks
 from .._probabilities import TOLERANCE, class_indices
 
 Inputs = Literal["logits", "probabilities"]
@@ -21,8 +20,6 @@ Floats = NDArray[Any]
 
 Result = TypeVar("Result")
 
-BLOCK = 1 << 16  # numbers in a block: 256 or 512 KB, so small that the kernels leave the threads to us
-PARALLEL = 1 << 20  # more numbers than that are worth threads
 LARGEST = {np.dtype(np.float32): 1e15, np.dtype(np.float64): 1e150}  # whose squares neither overflow nor make NaN
 
 
@@ -77,27 +74,19 @@ class Rows:
     def every(self, step: int) -> Rows:
         """Each `step`-th row, without a copy of the scores."""
         chosen = slice(None, None, step)
-        return replace(
-            self, scores=self.scores[chosen], targets=self.targets[chosen], weights=self.weights[chosen]
-        )
+        return replace(self, scores=self.scores[chosen], targets=self.targets[chosen], weights=self.weights[chosen])
 
     def map(self, function: Callable[[Block], Result], dtype: Any) -> list[Result]:
         """What `function` returns for each block of rows, in their order: the same whatever the number of threads.
 
         A block holds logits of `dtype`, and only rows whose weight is not 0.
         """
-        size = max(1, BLOCK // self.classes)
 
-        def work(start: int) -> Result | None:
-            block = self._block(slice(start, start + size), dtype)
+        def work(chosen: slice) -> Result | None:
+            block = self._block(chosen, dtype)
             return function(block) if len(block.targets) else None
 
-        starts = range(0, len(self.scores), size)
-        if self.size <= PARALLEL or num_threads() == 1:
-            results = [work(start) for start in starts]
-        else:
-            with ThreadPoolExecutor(num_threads()) as pool:
-                results = list(pool.map(work, starts))
+        results = over_blocks(work, len(self.scores), self.classes)
         return [result for result in results if result is not None]
 
     def _block(self, chosen: slice, dtype: Any) -> Block:
@@ -119,7 +108,7 @@ def as_rows(logits: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, in
 
 
 def as_scores(logits: ArrayLike, inputs: Inputs, classes: int | None = None) -> Floats:
-    """`logits` as an array (N, K), K at least 2 (or `classes`), or (N,), of a floating dtype; one already is not copied."""
+    """`logits` as an array of a floating dtype, not copied if it is one: (N, K), K at least 2 or `classes`, or (N,)."""
     if inputs not in ("logits", "probabilities"):
         raise ValueError(f'inputs must be "logits" or "probabilities", got {inputs!r}')
     scores = np.asarray(logits)
@@ -162,10 +151,12 @@ def by_blocks(scores: Floats, function: Callable[[Floats], Floats], out: Floats 
     result = np.empty_like(scores) if out is None else out
     if result.shape != scores.shape:
         raise ValueError(f"out must have shape {scores.shape}, got shape {result.shape}")
-    size = max(1, BLOCK // classes_of(scores))
-    for start in range(0, len(scores), size):
-        probs = function(scores[start : start + size])
-        result[start : start + size] = probs if scores.ndim == 2 else probs[:, 1]
+
+    def work(block: slice) -> None:
+        probs = function(scores[block])
+        result[block] = probs if scores.ndim == 2 else probs[:, 1]
+
+    over_blocks(work, len(scores), classes_of(scores))
     return result
 
 
@@ -177,7 +168,5 @@ def _as_weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.float6
         raise ValueError(f"sample_weight must have shape ({rows},), one number a row, got shape {weights.shape}")
     wrong = np.flatnonzero(~((weights >= 0) & np.isfinite(weights)))
     if len(wrong):
-        raise ValueError(
-            f"sample_weight must be finite and at least 0, got {weights[wrong[0]]} at position {wrong[0]}"
-        )
+        raise ValueError(f"sample_weight must be finite and at least 0, got {weights[wrong[0]]} at position {wrong[0]}")
     return weights

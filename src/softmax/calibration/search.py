@@ -71,8 +71,9 @@ class Found(NamedTuple):
 def evaluate(rows: Rows, beta: float, *, dtype: Any) -> Point:
     """One pass over the rows in blocks of `dtype`; float32 errs by some 1e-7."""
     parts = np.array(rows.map(partial(_sums, beta), dtype))
-    nearest, furthest = parts[:, 0].max(), parts[:, 1].max()
-    return Point(beta, *(parts[:, 2:].sum(axis=0) / rows.weight).tolist(), float(nearest), float(furthest))
+    loss, up, down, curvature_up, curvature_down = (parts[:, 2:].sum(axis=0) / rows.weight).tolist()
+    nearest, furthest = parts[:, :2].max(axis=0).tolist()
+    return Point(beta, loss, up, down, curvature_up, curvature_down, nearest, furthest)
 
 
 def _sums(beta: float, block: Block) -> list[float]:
@@ -93,9 +94,7 @@ def _sums(beta: float, block: Block) -> list[float]:
     return [nearest, max(nearest, -least), *sums]
 
 
-def search(
-    evaluated: Callable[[float], Point], start: float, limits: tuple[float, float], tolerance: float
-) -> Found:
+def search(evaluated: Callable[[float], Point], start: float, limits: tuple[float, float], tolerance: float) -> Found:
     """The inverse temperature inside `limits` at which the loss is least, to a relative error of `tolerance`."""
     low, high = limits
     tried: set[float] = set()

@@ -14,7 +14,7 @@ from ..elementwise import sigmoid
 from ..functions import softmax
 from .files import Saved
 from .rows import Block, Inputs, Rows, as_logits, as_rows, as_scores, by_blocks
-from .search import LIMITS, Point, best, evaluate, quick
+from .search import Point, best, evaluate, quick
 
 __all__ = ["TemperatureScaling"]
 

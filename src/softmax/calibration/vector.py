@@ -173,7 +173,7 @@ def _slopes(rows: Rows, values: Vector) -> Slopes:
 def _slopes_of(values: Vector, block: Block) -> Slopes:
     """The logit of class k is scale x + bias, so that its derivatives are x and 1, and those of the loss of a row
 
-        gradient = (p - y) [x, 1],      Hessian = [x, 1] (diag(p) - p pᵀ) [x, 1].
+    gradient = (p - y) [x, 1],      Hessian = [x, 1] (diag(p) - p pᵀ) [x, 1].
     """
     x, weights = block.scores, block.weights[:, np.newaxis]
     probs = softmax(_scaled(x, values))

@@ -184,18 +184,18 @@ def reliability_curve(
     return curve_of(rows_of(*checked(probs, targets)), n_bins, strategy)
 
 
-def calibration_error_of(
-    rows: Rows, n_bins: int = 15, strategy: Strategy = "uniform", norm: Norm = "l1"
-) -> float:
+def calibration_error_of(rows: Rows, n_bins: int = 15, strategy: Strategy = "uniform", norm: Norm = "l1") -> float:
     curve = curve_of(rows, n_bins, strategy)
     return _norm_of(curve.counts / len(rows.right), curve.confidence - curve.accuracy, norm)
 
 
 def debiased_error_of(rows: Rows, n_bins: int = 15, strategy: Strategy = "uniform") -> float:
     curve = curve_of(rows, n_bins, strategy)
-    counts, confidence, right = (values[curve.counts > 1] for values in (curve.counts, curve.confidence, curve.accuracy))
+    counts, confidence, right = (
+        values[curve.counts > 1] for values in (curve.counts, curve.confidence, curve.accuracy)
+    )
     squares = (confidence - right) ** 2 - right * (1 - right) / (counts - 1)
-    return float(np.sqrt(max(counts @ squares / len(rows.right), 0)))
+    return float(np.sqrt(np.maximum(counts @ squares / len(rows.right), 0)))
 
 
 def classwise_error_of(

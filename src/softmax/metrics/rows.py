@@ -6,21 +6,17 @@ Probabilities are read in blocks that fit the cache, and never copied as a whole
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._native import num_threads
+from .._blocks import over_blocks
 from .._probabilities import check_rows, class_indices, probability_array
 
 Floats = NDArray[np.float64]
 Targets = NDArray[np.intp]
 Result = TypeVar("Result")
-
-BLOCK = 1 << 16  # numbers in a block: 512 KB
-PARALLEL = 1 << 20  # more numbers than that are worth threads
 
 
 class Rows(NamedTuple):
@@ -33,8 +29,9 @@ class Rows(NamedTuple):
     probability: Floats  # of two classes, that of the second one; of more, the confidence
     outcome: NDArray[np.bool_]  # whether what has this probability is the case
 
-    def __getitem__(self, chosen: Any) -> Rows:  # type: ignore[override]
-        return Rows(*(values[chosen] for values in tuple(self)))
+    def of(self, chosen: NDArray[np.intp]) -> Rows:
+        """Only those at the chosen positions."""
+        return Rows._make(values[chosen] for values in self)
 
 
 def checked(probs: ArrayLike, targets: ArrayLike) -> tuple[NDArray[Any], Targets]:
@@ -46,22 +43,16 @@ def checked(probs: ArrayLike, targets: ArrayLike) -> tuple[NDArray[Any], Targets
 def rows_of(p: NDArray[Any], y: Targets) -> Rows:
     """The summary of each row, and the check that it is a probability distribution."""
     parts = map_blocks(_block_rows, p, y)
-    return Rows(*(np.concatenate(values) for values in zip(*(tuple(part) for part in parts), strict=True)))
+    return Rows._make(np.concatenate(values) for values in zip(*parts, strict=True))
 
 
 def map_blocks(function: Callable[[Floats, Targets, int], Result], p: NDArray[Any], y: Targets) -> list[Result]:
     """What `function` returns for each block of rows in float64, their targets, and the number of the first row."""
-    size = max(1, BLOCK // p.shape[1])
 
-    def work(start: int) -> Result:
-        chosen = slice(start, start + size)
-        return function(p[chosen].astype(np.float64, order="C", copy=False), y[chosen], start)
+    def work(block: slice) -> Result:
+        return function(p[block].astype(np.float64, order="C", copy=False), y[block], block.start)
 
-    starts = range(0, len(p), size)
-    if p.size <= PARALLEL or num_threads() == 1:
-        return [work(start) for start in starts]
-    with ThreadPoolExecutor(num_threads()) as pool:
-        return list(pool.map(work, starts))
+    return over_blocks(work, *p.shape)
 
 
 def _block_rows(p: Floats, y: Targets, first: int) -> Rows:

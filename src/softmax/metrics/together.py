@@ -145,7 +145,7 @@ def _scores_of(
 ) -> list[float]:
     """The metrics of the chosen rows, or of all."""
     if chosen is not None:
-        rows = rows[chosen]
+        rows = rows.of(chosen)
         if not all(metric in OF_ROWS for metric in metrics):
             p, y = p[chosen], y[chosen]
     return [OF_ROWS[metric](rows) if metric in OF_ROWS else metric(p, y) for metric in metrics]
