@@ -12,7 +12,7 @@ from .._text import count
 from ..functions import softmax
 from ..losses import cross_entropy
 from .files import Saved
-from .rows import Block, Inputs, Rows, as_logits, as_rows, as_scores, by_blocks
+from .rows import LARGEST, Block, Inputs, Rows, as_logits, as_rows, as_scores, by_blocks
 from .temperature import TemperatureScaling
 
 __all__ = ["VectorScaling"]
@@ -88,7 +88,8 @@ class VectorScaling(Saved):
         strength = self.alpha / rows.counted
         identity = np.concatenate([np.ones(classes), np.zeros(classes)])
         scaled = identity.copy()
-        scaled[:classes] /= TemperatureScaling(self.inputs).fit(logits, y, sample_weight).temperature_
+        temperature = TemperatureScaling(self.inputs).fit(logits, y, sample_weight).temperature_
+        scaled[:classes] = min(1 / temperature, 1e100)
         start = min(identity, scaled, key=lambda values: _objective(rows, values, strength))
         values = _minimized(rows, start, strength)
         before, after = _loss(rows, identity), _loss(rows, values)
@@ -199,8 +200,9 @@ def _scaled(x: NDArray[Any], values: Vector) -> NDArray[Any]:
 
 
 def _check_finite(block: Block) -> None:
-    if not np.isfinite(block.scores).all():
-        raise ValueError(f"logits must be finite, got {block.scores[~np.isfinite(block.scores)][0]}")
+    largest, limit = float(abs(block.scores).max()), LARGEST[block.scores.dtype]
+    if not largest < limit:
+        raise ValueError(f"logits must be finite and below {limit:g} in magnitude, got a magnitude of {largest}")
 
 
 def _message(rows: Rows, before: float, after: float) -> str:
