@@ -67,7 +67,10 @@ HARD = {
     "one wrong by far": ([[5.0, 0.0, 0.0]] * 99 + [[-1e4, 1e4, 0.0]], [0] * 100),
     "large offset": (np.add(drawn(60)[0], 1e6), drawn(60)[1]),
     "tiny": (drawn(60)[0] * 1e-8, drawn(60)[1]),
-    "constant rows among others": (np.concatenate([drawn(60)[0], np.full((9, 5), 7.0)]), np.append(drawn(60)[1], [3] * 9)),
+    "constant rows among others": (
+        np.concatenate([drawn(60)[0], np.full((9, 5), 7.0)]),
+        np.append(drawn(60)[1], [3] * 9),
+    ),
 }
 
 

@@ -202,7 +202,7 @@ def classwise_error_of(
     p: NDArray[Any], y: Targets, n_bins: int = 15, strategy: Strategy = "uniform", norm: Norm = "l1"
 ) -> float:
     counts, sums, hits = _class_sums(p, y, n_bins, strategy)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # an empty bin
         gaps = (sums - hits) / counts
     return _norm_of(counts / p.size, gaps, norm)
 
