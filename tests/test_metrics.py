@@ -191,18 +191,23 @@ def test_wrong_input_is_named(metric, probs, targets, error, message):
         metric(probs, targets)
 
 
+OPTIONS = [
+    ({"n_bins": 0}, "n_bins must be at least 1, got 0"),
+    ({"strategy": "even"}, "strategy must be .* got 'even'"),
+    ({"norm": "l3"}, "norm must be .* got 'l3'"),
+]
+
+
 @pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"n_bins": 0}, "n_bins must be at least 1, got 0"),
-        ({"strategy": "even"}, "strategy must be .* got 'even'"),
-        ({"norm": "l3"}, "norm must be .* got 'l3'"),
+    ("metric", "option", "message"),
+    [(metric, *case) for metric in (expected_calibration_error, classwise_calibration_error) for case in OPTIONS]
+    + [
+        (metric, *case)
+        for metric in (maximum_calibration_error, debiased_calibration_error, reliability_curve)
+        for case in OPTIONS[:2]
     ],
 )
-@pytest.mark.parametrize("metric", [*BINNED, reliability_curve])
 def test_wrong_options_are_named(metric, option, message):
-    if "norm" in option and metric not in (expected_calibration_error, classwise_calibration_error):
-        pytest.skip("it has no norm")
     with pytest.raises(ValueError, match=message):
         metric(PROBS, TARGETS, **option)
 

@@ -6,7 +6,6 @@ A block fits the processor's cache, so that logits are read from memory once a p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -45,8 +44,7 @@ class Block(NamedTuple):
         return np.asarray(values[np.arange(len(values)), self.targets])
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """Scores (N, K) or (N,) of any floating dtype, targets (N,) and weights (N,), checked but for what they hold."""
 
     scores: Floats
@@ -74,7 +72,7 @@ class Rows:
     def every(self, step: int) -> Rows:
         """Each `step`-th row, without a copy of the scores."""
         chosen = slice(None, None, step)
-        return replace(self, scores=self.scores[chosen], targets=self.targets[chosen], weights=self.weights[chosen])
+        return self._replace(scores=self.scores[chosen], targets=self.targets[chosen], weights=self.weights[chosen])
 
     def map(self, function: Callable[[Block], Result], dtype: Any) -> list[Result]:
         """What `function` returns for each block of rows, in their order: the same whatever the number of threads.

@@ -37,8 +37,6 @@ class Point(NamedTuple):
     down: float  # less the sum of the negative e
     curvature_up: float  # the sums of v over the same rows
     curvature_down: float
-    nearest: float  # the largest d: at most 0 where every target has its row's largest logit
-    furthest: float  # the largest |d|
 
     @property
     def slope(self) -> float:
@@ -62,26 +60,50 @@ class Point(NamedTuple):
         return self.loss + step * (self.slope + step * (self.curvature_up + self.curvature_down) / 2)
 
 
+class Survey(NamedTuple):
+    """What has to be known of all rows before the search."""
+
+    loss: float  # at the inverse temperature 1
+    nearest: float  # the largest d: at most 0 where every target has its row's largest logit
+    furthest: float  # the largest |d|
+
+
 class Found(NamedTuple):
     beta: float
     point: Point  # the last one, at `beta` or so close that its Newton step leads there
     limit: bool = False  # the best is beyond
 
 
+def survey(rows: Rows, *, dtype: Any) -> Survey:
+    """One pass over the rows in blocks of `dtype`, in which what they hold is checked; float32 errs by some 1e-8."""
+    losses, nearest, furthest = zip(*rows.map(_survey, dtype), strict=True)
+    return Survey(sum(losses) / rows.weight, max(nearest), max(furthest))
+
+
+def _survey(block: Block) -> Survey:
+    d = block.differences
+    nearest, least, limit = float(d.max()), float(d.min()), LARGEST[d.dtype]
+    if not nearest < limit:
+        raise ValueError(
+            f"logits must be finite, but for -inf where it is not the target's, and differ by less than {limit:g} in a "
+            f"row, got a difference of {nearest} from the target's"
+        )
+    if least == -limit:
+        least = float(d.min(where=d > least, initial=0))
+    losses = _losses(block.of_target(softmax(d)), d, 1.0)
+    return Survey(float(block.weights @ losses), nearest, max(nearest, -least))
+
+
 def evaluate(rows: Rows, beta: float, *, dtype: Any) -> Point:
     """One pass over the rows in blocks of `dtype`; float32 errs by some 1e-7."""
-    parts = np.array(rows.map(partial(_sums, beta), dtype))
-    loss, up, down, curvature_up, curvature_down = (parts[:, 2:].sum(axis=0) / rows.weight).tolist()
-    nearest, furthest = parts[:, :2].max(axis=0).tolist()
-    return Point(beta, loss, up, down, curvature_up, curvature_down, nearest, furthest)
+    sums = np.sum(rows.map(partial(_sums, beta), dtype), axis=0) / rows.weight
+    loss, up, down, curvature_up, curvature_down = sums.tolist()
+    return Point(beta, loss, up, down, curvature_up, curvature_down)
 
 
 def _sums(beta: float, block: Block) -> list[float]:
-    """What a block adds to `evaluate`: largest d, largest |d|, and the five sums."""
+    """What a block adds to the five sums of `evaluate`."""
     d, weights = block.differences, block.weights
-    nearest, least = _largest(d), float(d.min())
-    if least == -LARGEST[d.dtype]:
-        least = float(d.min(where=d > least, initial=0))
     probs = softmax(d, temperature=1 / beta)
     losses = _losses(block.of_target(probs), d, beta)
     mean = np.einsum("nk,nk->n", probs, d)
@@ -90,8 +112,7 @@ def _sums(beta: float, block: Block) -> list[float]:
     variance = np.maximum(np.einsum("nk,nk->n", probs, d) - mean * mean, 0)
     up = mean > 0
     positive, negative = np.where(up, weights, 0), np.where(up, 0, weights)
-    sums = [weights @ losses, positive @ mean, -(negative @ mean), positive @ variance, negative @ variance]
-    return [nearest, max(nearest, -least), *sums]
+    return [weights @ losses, positive @ mean, -(negative @ mean), positive @ variance, negative @ variance]
 
 
 def search(evaluated: Callable[[float], Point], start: float, limits: tuple[float, float], tolerance: float) -> Found:
@@ -121,13 +142,13 @@ def search(evaluated: Callable[[float], Point], start: float, limits: tuple[floa
     return Found(beta, point)
 
 
-def best(rows: Rows, first: Point) -> Found:
-    """The best inverse temperature, `first` being the point at 1.
+def best(rows: Rows, furthest: float) -> Found:
+    """The best inverse temperature of rows whose largest |d| is `furthest`.
 
     Many rows are searched from their tenth part's answer on, in float32, and once more in float64: a Newton step
     squares the error, so that one or two passes over all rows suffice.
     """
-    limits = 1 / (LIMITS[1] * first.furthest), 1 / (LIMITS[0] * first.furthest)
+    limits = 1 / (LIMITS[1] * furthest), 1 / (LIMITS[0] * furthest)
     start = 1.0
     if rows.size > QUICK:
         for power in (3, 2, 1, 0):
@@ -150,16 +171,6 @@ def _error(point: Point, last: Point | None, target: float) -> float:
     if last is not None and last.up and last.down and last.beta != point.beta:
         bend = max(abs((point.steepness - last.steepness) / (point.beta - last.beta)) / point.steepness, 1e-3 * bend)
     return bend * (target - point.beta) ** 2
-
-
-def _largest(d: Floats) -> float:
-    largest = float(d.max())
-    if not largest < LARGEST[d.dtype]:
-        raise ValueError(
-            "logits must be finite, but for -inf where it is not the target's, and their distances in a row below "
-            f"{LARGEST[d.dtype]:g}; found {largest} between a logit and the target's"
-        )
-    return largest
 
 
 def _losses(of_target: Floats, d: Floats, beta: float) -> Floats:

@@ -14,7 +14,7 @@ from ..elementwise import sigmoid
 from ..functions import softmax
 from .files import Saved
 from .rows import Block, Inputs, Rows, as_logits, as_rows, as_scores, by_blocks
-from .search import Point, best, evaluate, quick
+from .search import Survey, best, evaluate, quick, survey
 
 __all__ = ["TemperatureScaling"]
 
@@ -80,15 +80,15 @@ class TemperatureScaling(Saved):
             TypeError, ValueError: a wrong dtype, shape or range, NaN, or a target with the logit -inf.
         """
         rows = as_rows(logits, y, sample_weight, self.inputs)
-        first = evaluate(rows, 1.0, dtype=quick(rows))
+        first = survey(rows, dtype=quick(rows))
         if first.furthest == 0:
             return self._keep(first.loss, "T stays 1: all logits of each row are equal, and no T changes that.")
         if first.nearest <= 0:
             return self._separated(rows, first)
-        beta, point, limit = best(rows, first)
+        beta, point, limit = best(rows, first.furthest)
         before, after = first.loss, point.loss_at(beta)
         if abs(before - after) < 1e-6 * before:  # the first pass may have been too coarse to tell
-            before = evaluate(rows, 1.0, dtype=np.float64).loss
+            before = survey(rows, dtype=np.float64).loss
         if not after < before:
             return self._keep(before, f"T stays 1: no other T lowers the log-loss of {before:.4g} on {_rows(rows)}.")
         message = f"lowers the log-loss from {before:.4g} to {after:.4g} on {_rows(rows)}"
@@ -122,7 +122,7 @@ class TemperatureScaling(Saved):
 
         return by_blocks(scores, probabilities, out)
 
-    def _separated(self, rows: Rows, first: Point) -> TemperatureScaling:
+    def _separated(self, rows: Rows, first: Survey) -> TemperatureScaling:
         right = "every row's target has its largest logit, so that the log-loss falls for ever as T does"
         beta, size = _succession(rows)
         if beta <= 1:
