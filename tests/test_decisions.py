@@ -155,10 +155,7 @@ def test_coverage_over_200_seeds_is_what_theory_has_it(method, randomized, alpha
     assert one.mean() / m == pytest.approx(rank / (n + 1))
     assert rank / (n + 1) >= 1 - alpha
     low, high = scipy.stats.norm(seeds * one.mean(), seeds**0.5 * one.std()).interval(0.999)
-    if method == "lac" or randomized:
-        assert low <= covered <= high
-    else:  # the last class in a row scores 1 or more, whatever the row: those are ties, which can only help
-        assert covered >= low
+    assert low <= covered <= high
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -171,7 +168,7 @@ def test_scores_and_threshold_by_loops(method):
             return 1 - p[k]
         order = sorted(range(len(p)), key=lambda j: -p[j])
         rank = order.index(k) + 1
-        return sum(p[j] for j in order[:rank]) + (0.05 * max(0, rank - 2) if method == "raps" else 0)
+        return sum(p[j] for j in order[: rank - 1]) + (0.05 * max(0, rank - 2) if method == "raps" else 0)
 
     scores = sorted(score(p, y) for p, y in zip(probs, targets, strict=True))
     threshold = scores[25 - 1]  # (30 + 1) * 0.8 = 24.8
@@ -269,16 +266,16 @@ def test_never_empty_adds_the_most_probable_class_and_nothing_else(method, rando
     plain = ConformalSets(method, 0.6, never_empty=False, **options).fit(probs, targets).predict(new)
     filled = ConformalSets(method, 0.6, **options).fit(probs, targets).predict(new)
     empty = ~plain.any(axis=1)
-    assert empty.any()
+    assert empty.any() == (method == "lac" or randomized)
     assert (filled[~empty] == plain[~empty]).all()
     assert (filled[empty] == np.eye(6, dtype=bool)[new[empty].argmax(axis=1)]).all()
 
 
-def test_randomized_sets_are_smaller_and_their_seed_is_kept():
+def test_randomized_sets_are_larger_and_their_seed_is_kept():
     (probs, targets), (new, _) = drawn(2000, 0), drawn(2000, 1)
     plain = ConformalSets("aps").fit(probs, targets).predict(new)
     one = ConformalSets("aps", randomized=True, random_state=1).fit(probs, targets)
-    assert one.predict(new).sum() < plain.sum()
+    assert one.predict(new).sum() > plain.sum()
     assert (one.predict(new) == one.predict(new)).all()
     other = ConformalSets("aps", randomized=True, random_state=2).fit(probs, targets)
     assert (one.predict(new) != other.predict(new)).any()

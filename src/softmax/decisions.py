@@ -98,18 +98,19 @@ class ConformalSets:
     A class belongs to the set if its score is at most the threshold:
 
     - "lac": 1 - p. The smallest sets on average, but it is the hard rows that it misses, and a set may be empty.
-    - "aps": the sum of the probabilities from the largest down to its own. Larger sets, which adapt: harder rows have
-      larger ones, and coverage is more even.
+    - "aps": the sum of the probabilities above its own. Larger sets, which adapt: harder rows have larger ones, and
+      coverage is more even.
     - "raps": the same plus penalty · (rank - k_reg) for classes whose rank is above k_reg. For many classes, whose long
       tail makes the sets of "aps" large and noisy; with K <= k_reg classes it is "aps".
 
     Args:
         method: "lac", "aps" or "raps".
         alpha: how often the set may miss, in (0, 1).
-        randomized: for "aps" and "raps", take u · p off each score, u being drawn evenly from [0, 1) for each row, as
-            the papers have it. Coverage is at least 1 - alpha either way; this makes sets smaller, but the same row
-            may get another set the next time.
-        never_empty: put the most probable class into a set that would be empty. Coverage can only grow.
+        randomized: for "aps" and "raps", add (1 - u) · p to each score, u being drawn evenly from [0, 1) for each row, as
+            the papers have it; without, u is 1. The promise is the same. Randomized sets differ from call to call, are
+            somewhat larger on average, and may be empty.
+        never_empty: put the most probable class into a set that would be empty, as those of "lac" and randomized ones
+            may be. Coverage can only grow.
         penalty: for "raps", what each rank beyond k_reg adds to the score, at least 0.
         k_reg: for "raps", the number of ranks that are free, at least 0. 0.01 and 5 are what Angelopoulos et al. use
             for 1000 classes.
@@ -199,11 +200,11 @@ class ConformalSets:
             return 1 - p
         order = np.argsort(-p, axis=1, kind="stable")
         ordered = np.take_along_axis(p, order, axis=1)
-        scores = np.cumsum(ordered, axis=1)
+        scores = np.cumsum(ordered, axis=1) - ordered
         if self.method == "raps":
             scores += self.penalty * np.maximum(np.arange(1, p.shape[1] + 1) - self.k_reg, 0)
         if self.randomized:
-            scores -= self._random(stream).random(len(p))[:, np.newaxis] * ordered
+            scores += (1 - self._random(stream).random(len(p))[:, np.newaxis]) * ordered
         result = np.empty_like(scores)
         np.put_along_axis(result, order, scores, axis=1)
         return result
