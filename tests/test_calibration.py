@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from softmax import _blocks, calibration, sigmoid, softmax
+from softmax import _blocks, calibration, cross_entropy, sigmoid, softmax
 from softmax.calibration import TemperatureScaling, VectorScaling, search
 from softmax.metrics import log_loss
 
@@ -114,6 +114,16 @@ def test_log_losses_are_those_of_the_probabilities(calibration):
     scaling = calibration().fit(logits, targets)
     assert scaling.log_loss_before_ == pytest.approx(log_loss(softmax(logits), targets), rel=1e-12)
     assert scaling.log_loss_after_ == pytest.approx(log_loss(scaling.transform(logits), targets), rel=1e-12)
+
+
+def test_log_losses_where_a_probability_is_too_small_for_a_number():
+    logits = np.array([[5.0, 0.0, 0.0]] * 99 + [[-1e4, 1e4, 0.0]])
+    weights = np.r_[np.ones(99), 1e-7]
+    scaling = TemperatureScaling().fit(logits, [0] * 100, weights)
+    assert scaling.transform(logits)[-1, 0] == 0
+    for temperature, loss in ((1.0, scaling.log_loss_before_), (scaling.temperature_, scaling.log_loss_after_)):
+        losses = cross_entropy(logits / temperature, [0] * 100, reduction="none")
+        assert loss == pytest.approx(np.average(losses, weights=weights), rel=1e-12)
 
 
 # Sets without a best temperature.
@@ -259,6 +269,20 @@ def test_vector_scaling_is_at_the_minimum_of_its_objective(alpha, factor):
     weights = np.random.default_rng(0).random(300) + 0.1
     scaling = VectorScaling(alpha=alpha).fit(logits, targets, weights)
     assert abs(gradient(scaling, logits, targets, weights)).max() < 1e-9 * max(1, factor)
+
+
+def test_vector_scaling_converges_where_newton_s_steps_are_too_long():
+    logits = np.array([[-32380.0, 411, 259, -107], [-35599, -685, 140, 815], [34023, -183, 364, -227]])
+    targets = np.array([1, 3, 3])
+    scaling = VectorScaling(alpha=29).fit(logits, targets)
+    assert abs(gradient(scaling, logits, targets, np.ones(3))).max() < 1e-6
+    assert scaling.log_loss_after_ < 1
+
+
+@pytest.mark.parametrize("calibration", BOTH)
+def test_differences_as_small_as_numbers_go(calibration):
+    scaling = calibration().fit([[1e-300, 0.0]], [0])
+    assert np.isfinite(scaling.transform([[1e-300, 0.0]])).all()
 
 
 def test_vector_scaling_finds_scales_and_biases():

@@ -180,7 +180,7 @@ def test_scores_and_threshold_by_loops(method):
 
 
 @pytest.mark.parametrize(
-    ("rows", "alpha", "rank"), [(9, 0.1, 9), (8, 0.1, None), (99, 0.05, 95), (19, 0.05, 19), (4, 0.5, 3)]
+    ("rows", "alpha", "rank"), [(9, 0.1, 9), (8, 0.1, None), (99, 0.05, 95), (19, 0.05, 19), (4, 0.5, 3), (9, 0.7, 3)]
 )
 def test_the_threshold_is_the_score_of_the_right_rank(rows, alpha, rank):
     probs = np.linspace(0.05, 0.95, rows)
@@ -282,6 +282,13 @@ def test_randomized_sets_are_larger_and_their_seed_is_kept():
     for random_state in (None, np.random.default_rng(1)):
         drawing = ConformalSets("aps", randomized=True, random_state=random_state).fit(probs, targets)
         assert (drawing.predict(new) != drawing.predict(new)).any()
+
+
+def test_one_seed_draws_other_numbers_for_predictions_than_for_the_threshold():
+    probs, targets = drawn(99, 0)
+    sets = ConformalSets("aps", randomized=True, never_empty=False, random_state=3).fit(probs, targets)
+    covered = sets.predict(probs)[np.arange(99), targets].sum()
+    assert covered != 90  # as it would be, to the row, with the numbers that the threshold was found with
 
 
 @pytest.mark.parametrize("method", METHODS)

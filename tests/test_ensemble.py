@@ -70,6 +70,18 @@ def test_models_sure_of_different_classes_are_given_the_same_say(space):
     assert average([[1.0], [1.0]], space=space).tolist() == [1.0]
 
 
+def test_certainty_counts_the_same_in_logits_as_in_logarithms():
+    probs = [[[1.0, 0.0]], [[0.4, 0.6]], [[0.3, 0.7]]]
+    log, logit = average(probs, space="log"), average(probs, space="logit")
+    assert 0 < log[0, 1] < 1e-90
+    assert logit == pytest.approx(log, rel=1e-10, abs=0)
+
+
+def test_rows_that_were_rounded_sum_to_one_again():
+    for space in SPACES:
+        assert average([[[0.33, 0.33, 0.33]]], space=space)[0] == pytest.approx(1 / 3, rel=1e-14)
+
+
 def test_a_veto_counts_in_logarithms_only():
     probs = [[[0.0, 0.5, 0.5]], [[0.98, 0.01, 0.01]], [[0.98, 0.01, 0.01]]]
     assert average(probs)[0].argmax() == 0
