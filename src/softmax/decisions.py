@@ -107,8 +107,8 @@ class ConformalSets:
         method: "lac", "aps" or "raps".
         alpha: how often the set may miss, in (0, 1).
         randomized: for "aps" and "raps", add (1 - u) · p to each score, u being drawn evenly from [0, 1) for each row,
-            as the papers have it; without, u is 1. The promise is the same. Randomized sets differ from call to call, are
-            somewhat larger on average, and may be empty.
+            as the papers have it; without, u is 1. The promise is the same. Randomized sets differ from call to call,
+            are somewhat larger on average, and may be empty.
         never_empty: put the most probable class into a set that would be empty, as those of "lac" and randomized ones
             may be. Coverage can only grow.
         penalty: for "raps", what each rank beyond k_reg adds to the score, at least 0.
