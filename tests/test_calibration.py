@@ -1,6 +1,7 @@
 """TemperatureScaling and VectorScaling: exact where there is an exact answer, and sensible where there is none."""
 
 import json
+import tracemalloc
 
 import mpmath
 import numpy as np
@@ -238,6 +239,21 @@ def test_many_rows_in_float32_are_as_exact_as_few(order, monkeypatch):
     assert passes.count((20_000, np.float32)) <= 2
 
 
+@pytest.mark.parametrize("inputs", ["logits", "probabilities"])
+def test_logits_are_not_copied(inputs):
+    scores = np.full((200_000, 50), 0.02, np.float32)
+    scores[:, 0] = 0.5
+    targets = np.arange(len(scores)) % 3
+    TemperatureScaling(inputs).fit(scores[:100], targets[:100])
+    tracemalloc.start()
+    try:
+        scaling = TemperatureScaling(inputs).fit(scores, targets)
+        scaling.transform(scores, out=scores)
+        assert tracemalloc.get_traced_memory()[1] < scores.nbytes / 2
+    finally:
+        tracemalloc.stop()
+
+
 def test_threads_and_blocks_change_no_more_than_the_last_bits(monkeypatch):
     logits, targets = drawn(rows=5_000)
     once = TemperatureScaling().fit(logits, targets)
@@ -329,6 +345,8 @@ def test_one_column_is_the_second_of_two_classes(calibration):
     assert one.transform(z) == pytest.approx(two.transform(np.stack([np.zeros(300), z], axis=1))[:, 1], rel=1e-14)
     if calibration is TemperatureScaling:
         assert one.transform(z) == pytest.approx(sigmoid(z / one.temperature_), rel=1e-14)
+        one.temperature_ = 1e-9  # which float16 does not reach
+        assert one.transform(np.float16([2, 0, -2])).tolist() == [1, 0.5, 0]
 
 
 @pytest.mark.parametrize("calibration", BOTH)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._text import count
-from ..elementwise import sigmoid
 from ..functions import softmax
 from .files import Saved
 from .rows import Block, Inputs, Rows, as_logits, as_rows, as_scores, by_blocks
@@ -111,13 +110,11 @@ class TemperatureScaling(Saved):
         """
         temperature = self.temperature_
         scores = as_scores(logits, self.inputs)
-        if self.inputs == "logits":
-            if scores.ndim == 2:
-                return np.asarray(softmax(scores, temperature=temperature, out=out))
-            return np.asarray(sigmoid(scores / scores.dtype.type(temperature), out=out))
+        if self.inputs == "logits" and scores.ndim == 2:
+            return np.asarray(softmax(scores, temperature=temperature, out=out))
 
         def probabilities(block: NDArray[Any]) -> NDArray[Any]:
-            x = as_logits(block, "probabilities", np.float64)
+            x = as_logits(block, self.inputs, np.float64)
             return np.asarray(softmax(x, temperature=temperature, out=x))
 
         return by_blocks(scores, probabilities, out)
