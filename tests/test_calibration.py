@@ -43,8 +43,8 @@ def exact_temperature(logits, targets, weights=None):
                 total += w * mpmath.fdot(e, d) / mpmath.fsum(e)
             return total
 
-        furthest = max(abs(x) for d, _ in rows for x in d)
-        low, high = 1 / (furthest * search.LIMITS[1]), 1 / (furthest * search.LIMITS[0])
+        furthest, nearest = (max(key(x) for d, _ in rows for x in d) for key in (abs, lambda x: x))
+        low, high = 1 / (furthest * search.LIMITS[1]), 1 / (nearest * search.LIMITS[0])
         if slope(low) >= 0:
             return float(1 / low)
         while high / low > 1 + mpmath.mpf(10) ** -12:
@@ -182,12 +182,17 @@ def test_logits_no_better_than_chance_get_even_probabilities_and_a_finite_temper
     assert scaling.message_.endswith("the upper limit: the logits tell the targets no better than chance.")
 
 
-def test_a_left_out_class_counts_for_nothing():
-    logits, targets = drawn()
-    wider = np.column_stack([logits, np.full(len(logits), -np.inf)])
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("logit", [-np.inf, np.finfo(np.float32).min, -1e30, -1e9])
+def test_a_left_out_class_counts_for_nothing(logit, dtype, large, monkeypatch):
+    logits, targets = drawn(dtype=dtype)
+    wider = np.column_stack([logits, np.full(len(logits), logit, dtype)])
     expected = TemperatureScaling().fit(logits, targets)
+    if large:
+        monkeypatch.setattr(search, "QUICK", 100)
     scaling = TemperatureScaling().fit(wider, targets)
-    assert scaling.temperature_ == pytest.approx(expected.temperature_, rel=1e-12)
+    assert scaling.temperature_ == pytest.approx(expected.temperature_, rel=1e-10)
     assert (scaling.transform(wider)[:, -1] == 0).all()
 
 

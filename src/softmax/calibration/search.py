@@ -19,8 +19,8 @@ import numpy as np
 from ..functions import logsumexp, softmax
 from .rows import LARGEST, Block, Floats, Rows
 
-# The least and the largest temperature, as multiples of the largest distance of a logit from its target's. At the upper
-# one all classes are as likely as each other to one part in 10,000: beyond, nothing changes. At the lower one,
+# The least temperature as a multiple of the largest d, the largest one as a multiple of the largest |d|. At the upper
+# limit all classes are as likely as each other to one part in 10,000: beyond, nothing changes. At the lower one,
 # differences count that are as small as the rounding errors of the logits.
 LIMITS = (1e-12, 1e4)
 QUICK = 1 << 21  # above so many logits, search on a part of the rows first
@@ -142,13 +142,13 @@ def search(evaluated: Callable[[float], Point], start: float, limits: tuple[floa
     return Found(beta, point)
 
 
-def best(rows: Rows, furthest: float) -> Found:
-    """The best inverse temperature of rows whose largest |d| is `furthest`.
+def best(rows: Rows, known: Survey) -> Found:
+    """The best inverse temperature of rows that were surveyed, and some target's logit is not its row's largest.
 
     Many rows are searched from their tenth part's answer on, in float32, and once more in float64: a Newton step
     squares the error, so that one or two passes over all rows suffice.
     """
-    limits = 1 / (LIMITS[1] * furthest), 1 / (LIMITS[0] * furthest)
+    limits = 1 / (LIMITS[1] * known.furthest), 1 / (LIMITS[0] * known.nearest)
     start = 1.0
     if rows.size > QUICK:
         for power in (3, 2, 1, 0):

@@ -43,8 +43,8 @@ class TemperatureScaling(Saved):
       For weights w, n is (Σw)² / Σw².
     - The targets' logits are no better than the mean of their rows, as when all rows are wrong: the best T is infinite,
       even probabilities. T becomes 10,000 times the largest distance of a logit from its target's, at which
-      probabilities are even to 1 part in 10,000. Nor does T fall below 1e-12 times that distance, where differences
-      would count that are as small as the rounding errors of the logits.
+      probabilities are even to 1 part in 10,000. Nor does T fall below 1e-12 times the most by which a logit is above
+      its target's, where differences would count that are as small as the rounding errors of the logits.
     - All logits of each row are equal, or no T lowers the log-loss: T stays 1.
 
     Source: Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", ICML 2017.
@@ -84,7 +84,7 @@ class TemperatureScaling(Saved):
             return self._keep(first.loss, "T stays 1: all logits of each row are equal, and no T changes that.")
         if first.nearest <= 0:
             return self._separated(rows, first)
-        beta, point, limit = best(rows, first.furthest)
+        beta, point, limit = best(rows, first)
         before, after = first.loss, point.loss_at(beta)
         if abs(before - after) < 1e-6 * before:  # the first pass may have been too coarse to tell
             before = survey(rows, dtype=np.float64).loss
