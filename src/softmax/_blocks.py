@@ -13,15 +13,17 @@ BLOCK = 1 << 17  # numbers in a block: 512 KB or 1 MB, so small that the kernels
 PARALLEL = 1 << 20  # more numbers than that are worth threads
 
 
-def over_blocks(work: Callable[[slice], Result], rows: int, columns: int) -> list[Result]:
+def over_blocks(work: Callable[[slice], Result], rows: int, columns: int, *, threads: bool = True) -> list[Result]:
     """What `work` returns for each block of an array (rows, columns), in order: the same for any number of threads.
+
+    Without `threads`, one block after the other: for matrix products, whose library has threads of its own.
 
     >>> over_blocks(lambda rows: rows.start, 3, BLOCK)
     [0, 1, 2]
     """
     size = max(1, BLOCK // columns)
     blocks = [slice(start, start + size) for start in range(0, rows, size)]
-    if rows * columns <= PARALLEL or num_threads() == 1:
+    if not threads or rows * columns <= PARALLEL or num_threads() == 1:
         return [work(block) for block in blocks]
     from concurrent.futures import ThreadPoolExecutor  # not above: it would double the time to import softmax
 

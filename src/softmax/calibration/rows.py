@@ -74,7 +74,7 @@ class Rows(NamedTuple):
         chosen = slice(None, None, step)
         return self._replace(scores=self.scores[chosen], targets=self.targets[chosen], weights=self.weights[chosen])
 
-    def map(self, function: Callable[[Block], Result], dtype: Any) -> list[Result]:
+    def map(self, function: Callable[[Block], Result], dtype: Any, *, threads: bool = True) -> list[Result]:
         """What `function` returns for each block of rows, in their order: the same whatever the number of threads.
 
         A block holds logits of `dtype`, and only rows whose weight is not 0.
@@ -84,7 +84,7 @@ class Rows(NamedTuple):
             block = self._block(chosen, dtype)
             return function(block) if len(block.targets) else None
 
-        results = over_blocks(work, len(self.scores), self.classes)
+        results = over_blocks(work, len(self.scores), self.classes, threads=threads)
         return [result for result in results if result is not None]
 
     def _block(self, chosen: slice, dtype: Any) -> Block:

@@ -108,7 +108,8 @@ def _sums(beta: float, block: Block) -> list[float]:
     losses = _losses(block.of_target(probs), d, beta)
     mean = np.einsum("nk,nk->n", probs, d)
     probs *= d
-    # No loss of digits: mean**2 is at most the mean square times 1 - p of the entry with d = 0.
+    # This loses digits in rows alone that are surely wrong, whose variance is small beside the mean that `steepness`
+    # divides it by.
     variance = np.maximum(np.einsum("nk,nk->n", probs, d) - mean * mean, 0)
     up = mean > 0
     positive, negative = np.where(up, weights, 0), np.where(up, 0, weights)

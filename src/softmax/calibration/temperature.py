@@ -123,9 +123,11 @@ class TemperatureScaling(Saved):
         right = "every row's target has its largest logit, so that the log-loss falls for ever as T does"
         beta, size = _succession(rows)
         if beta <= 1:
-            return self._keep(first.loss, f"T stays 1: {right}, and {_rows(rows)} do not warrant more confidence.")
+            return self._keep(first.loss, f"T stays 1: {right}, but no more confidence is warranted by {_rows(rows)}.")
         after = evaluate(rows, beta, dtype=np.float64).loss
-        known = f"at this T the targets have {(size + 1) / (size + 2):.4g} on average, as {size:.4g} rows warrant"
+        known = (
+            f"at this T the targets have {(size + 1) / (size + 2):.4g} on average, (n + 1) / (n + 2) for n = {size:.4g}"
+        )
         message = f"lowers the log-loss from {first.loss:.4g} to {after:.4g} on {_rows(rows)}: {right}; {known}"
         return self._set(1 / beta, first.loss, after, message)
 
@@ -163,7 +165,7 @@ def _succession(rows: Rows) -> tuple[float, float]:
         target = beta + step
         if not low < target < high:
             target = 2 * low if high == math.inf else (low + high) / 2
-        if abs(target - beta) <= 1e-13 * beta or target in (low, high):
+        if abs(target - beta) <= 1e-12 * beta or target in (low, high):
             return target, size
         beta = target
     return beta, size

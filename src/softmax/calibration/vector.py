@@ -165,7 +165,7 @@ def _loss_of(values: Vector, block: Block) -> float:
 
 def _slopes(rows: Rows, values: Vector) -> Slopes:
     total = Slopes(np.zeros(2 * rows.classes), np.zeros((2 * rows.classes, 2 * rows.classes)))
-    for gradient, hessian in rows.map(partial(_slopes_of, values), np.float64):
+    for gradient, hessian in rows.map(partial(_slopes_of, values), np.float64, threads=False):
         total.gradient[:] += gradient
         total.hessian[:] += hessian
     return Slopes(total.gradient / rows.weight, total.hessian / rows.weight)
