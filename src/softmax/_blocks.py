@@ -9,7 +9,7 @@ from ._native import num_threads
 
 Result = TypeVar("Result")
 
-BLOCK = 1 << 17  # numbers in a block: 512 KB or 1 MB, so small that the kernels hardly add threads of their own
+BLOCK = 1 << 16  # numbers in a block: 256 or 512 KB, so small that the kernels leave the threads to us
 PARALLEL = 1 << 20  # more numbers than that are worth threads
 
 
