@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import bench_accuracy
+import bench_calibration
 import bench_import
 import bench_learn
 import bench_memory
@@ -538,3 +539,14 @@ def test_goals_of_a_folder(tmp_path, capsys):
     assert "import of today" in printed
     wheel = next(line for line in printed.splitlines() if line.startswith("wheel"))
     assert wheel.split()[-1] == "reached"
+
+
+def test_the_calibration_benchmark_knows_how_far_a_temperature_is_off_and_compares_the_same_metrics():
+    shape = (3000, 5)
+    logits, targets = bench_calibration.problem(shape)
+    done = bench_calibration.run(bench_calibration.ours(logits, targets, probs := np.empty_like(logits)))
+    temperature = done["fit"].temperature_
+    assert bench_calibration.error_of(temperature, shape) < 1e-9
+    assert bench_calibration.error_of(1.01 * temperature, shape) == pytest.approx(0.01, rel=0.1)
+    for name, value in bench_calibration.plain_metrics(probs, targets).items():
+        assert done["metrics"][name] == pytest.approx(value, abs=1e-6)
