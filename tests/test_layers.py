@@ -21,7 +21,8 @@ LAYERS = [
     "learn",
     "predictor",
     "solvers attribution",
-    "network",
+    "network lbfgs",
+    "products",
     "softmax",
     "explanation ensemble",
     "calibration metrics decisions",
@@ -35,7 +36,8 @@ LAYERS = [
     "_arrays",
     "_native reference",
 ]
-ON_FIRST_USE = {("softmax", "softmax.learn")}  # by `__getattr__`, so that it costs nothing before
+# By `__getattr__`, so that they cost nothing before.
+ON_FIRST_USE = {("softmax", f"softmax.{name}") for name in softmax.ON_FIRST_USE}
 LEVEL = {name: -level for level, names in enumerate(LAYERS) for name in names.split()}
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

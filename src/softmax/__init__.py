@@ -1,11 +1,12 @@
 """From a model's scores to a decision: the softmax family, losses, gradients, calibration, metrics and decisions.
 
-All of it needs NumPy alone but `softmax.learn`, the classifier, which is imported when it is first used.
+All of it needs NumPy alone but `softmax.learn`, the classifier. Calibration, metrics, decisions, ensembles and the
+classifier are imported when they are first used.
 """
 
 import typing
 
-from . import calibration, decisions, ensemble, metrics, reference
+from . import reference
 from .binary import binary_cross_entropy
 from .divergence import kl_divergence
 from .elementwise import log_sigmoid, sigmoid
@@ -18,7 +19,10 @@ from .partition import Partition
 from .sparse import entmax, sparsemax
 
 if typing.TYPE_CHECKING:
+    from . import calibration, decisions, ensemble, metrics
     from . import learn as learn
+
+ON_FIRST_USE = ("calibration", "decisions", "ensemble", "learn", "metrics")
 
 __version__ = "0.1.0"
 __all__ = [
@@ -50,8 +54,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> typing.Any:
-    if name == "learn":
+    if name in ON_FIRST_USE:
         from importlib import import_module
 
-        return import_module("softmax.learn")
+        return import_module(f"softmax.{name}")
     raise AttributeError(f"module 'softmax' has no attribute {name!r}")
