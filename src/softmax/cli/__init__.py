@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -14,6 +15,7 @@ __all__ = ["main"]
 
 # The packages that may be missing, by the extra that brings them.
 OPTIONAL = dict.fromkeys(("joblib", "polars", "rich", "scipy", "skops", "sklearn", "threadpoolctl", "typer"), "cli")
+OPTIONAL |= dict.fromkeys(("PIL",), "images") | dict.fromkeys(("zstandard",), "cli")
 OPTIONAL |= dict.fromkeys(("jinja2", "matplotlib"), "report") | dict.fromkeys(("onnx", "onnxruntime"), "onnx")
 
 
@@ -32,15 +34,21 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return Status.DONE
     except (BrokenPipeError, SystemExit):  # typer makes the second of the first
-        # The reader (`| head`) has all it wanted. Point stdout elsewhere, or Python complains when it closes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()  # the reader (`| head`) has all it wanted
         return Status.DONE
     except (Exception, KeyboardInterrupt) as error:
         if "--traceback" in given:
             traceback.print_exc()
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            _close_stdout()
         status, line = _judge(error)
         complain(line)
         return status
+
+
+def _close_stdout() -> None:
+    """Point stdout elsewhere, or Python complains when it closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say_what_can_be_said() -> None:
@@ -62,6 +70,8 @@ def _judge(error: BaseException) -> tuple[Status, str]:
         return Status.WRONG_INPUT, f"this needs {package}, which is not installed: pip install 'softmax[{extra}]'"
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return Status.INTERRUPTED, "interrupted"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return Status.FAILED, "cannot write: no space left on device"
     if isinstance(error, MemoryError):
         return Status.FAILED, "not enough memory"
     return Status.FAILED, f"unexpected {type(error).__name__}: {error} (--traceback shows where)"
