@@ -14,8 +14,8 @@ from .console import Problem, Status, complain
 __all__ = ["main"]
 
 # The packages that may be missing, by the extra that brings them.
-OPTIONAL = dict.fromkeys(("joblib", "polars", "rich", "scipy", "skops", "sklearn", "threadpoolctl", "typer"), "cli")
-OPTIONAL |= dict.fromkeys(("PIL",), "images") | dict.fromkeys(("zstandard",), "cli")
+CLI = ("joblib", "polars", "rich", "scipy", "skops", "sklearn", "threadpoolctl", "typer", "zstandard")
+OPTIONAL = dict.fromkeys(CLI, "cli") | {"PIL": "images"}
 OPTIONAL |= dict.fromkeys(("jinja2", "matplotlib"), "report") | dict.fromkeys(("onnx", "onnxruntime"), "onnx")
 
 
@@ -66,7 +66,7 @@ def _judge(error: BaseException) -> tuple[Status, str]:
         command = getattr(getattr(error, "ctx", None), "command_path", "softmax")
         return Status.WRONG_INPUT, f"{error.format_message()} Try: {command} --help"
     if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in OPTIONAL:
-        extra = OPTIONAL[package]
+        extra, package = OPTIONAL[package], {"PIL": "pillow"}.get(package, package)
         return Status.WRONG_INPUT, f"this needs {package}, which is not installed: pip install 'softmax[{extra}]'"
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return Status.INTERRUPTED, "interrupted"

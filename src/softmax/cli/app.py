@@ -114,7 +114,9 @@ def train(
     ] = None,
     hidden: Annotated[str, _option("Neurons in each hidden layer, such as 64,32.", "SIZES", default="none")] = "",
     activation: Annotated[Activation, typer.Option(help="Of the hidden layers.")] = Activation.RELU,
-    alpha: Annotated[float, _option("Strength of the penalty on large weights.", "X")] = 1e-2,
+    alpha: Annotated[
+        float | None, _option("Strength of the penalty on large weights.", "X", default="0.01, with texts 0.1")
+    ] = None,
     max_iter: Annotated[int, _option("Iterations at most.", "N")] = 200,
     seed: Annotated[int, _option("The same seed gives the same model.", "N")] = 0,
     text: Annotated[list[str] | None, _option("Columns of free text, separated by commas.", "NAMES", default="found")] = None,
@@ -127,7 +129,7 @@ def train(
     ] = None,
     report: Report = None,
 ) -> None:
-    """Train a classifier on a table, texts, embeddings or images, test it, and save it.
+    """Train a classifier on a table, texts or images, and test it.
 
     Numbers are scaled, dates become numbers, categories and the words of free text columns of their own, and missing
     values are filled in. The test is on rows that were not trained on. Ctrl-C keeps the best model so far.

@@ -32,7 +32,7 @@ from .textfiles import (
     suffix,
 )
 
-READABLE = (*CSV, *JSON_LINES, ".parquet", *ARRAYS)
+READABLE = (*CSV, *JSON_LINES, ".parquet", *ARRAYS, ".ft")
 WRITABLE = (".csv", ".tsv", ".parquet", *JSON_LINES)
 MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "?")
 BATCH = 50_000  # rows of a Parquet file that are read at a time
@@ -127,8 +127,8 @@ def _tables(name: str, only_numbers: bool, layout: Layout | None, whole: bool) -
     if Path(name).is_dir() and not only_numbers:
         yield from _image_tables(name, layout and layout.image, whole)
         return
-    if not Path(name).is_dir() and (kind not in (*READABLE, *LINES) or (only_numbers and kind in (*JSON_LINES, ".ft"))):
-        known = READABLE if not only_numbers else [known for known in READABLE if known not in JSON_LINES]
+    known = (*CSV, ".parquet", *ARRAYS) if only_numbers else READABLE
+    if not Path(name).is_dir() and kind not in known:
         raise Problem(f"{name}: unknown type of file, expected one of {', '.join(known)}")
     size = None if whole else PIECE
     if _holds_lines(name, kind, only_numbers, layout):

@@ -32,22 +32,23 @@ class Training:
 
     hidden: tuple[int, ...] = ()
     activation: str = "relu"
-    alpha: float = 1e-2
+    alpha: float | None = None
     max_iter: int = 200
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < float("inf"):
+        if self.alpha is not None and not 0 <= self.alpha < float("inf"):
             raise Problem(f"--alpha {self.alpha:g}: must be finite and at least 0")
         if self.max_iter < 1:
             raise Problem(f"--max-iter {self.max_iter}: must be at least 1")
         if not 0 <= self.seed < 2**32:
             raise Problem(f"--seed {self.seed}: must lie between 0 and 2**32 - 1")
 
-    def classifier(self) -> SoftmaxClassifier:
-        """The estimator, not yet fitted."""
+    def classifier(self, texts: bool) -> SoftmaxClassifier:
+        """The estimator, not yet fitted; the penalty that suits words is larger, since there are many of them."""
+        alpha = self.alpha if self.alpha is not None else 1e-1 if texts else 1e-2
         return SoftmaxClassifier(
-            self.hidden, activation=self.activation, alpha=self.alpha, max_iter=self.max_iter, random_state=self.seed
+            self.hidden, activation=self.activation, alpha=alpha, max_iter=self.max_iter, random_state=self.seed
         )
 
 
@@ -129,7 +130,7 @@ def find_labels(source: Table, target: str | None, classes: Labels | None = None
 
 def train_and_tell(frame: pl.DataFrame, labels: Labels, facts: Facts, options: Training) -> Model:
     """Fit a model, with a progress bar, and say what was fitted."""
-    classifier = options.classifier()
+    classifier = options.classifier(texts=bool(facts.text))
     start = time.perf_counter()
     with progress("Training", options.max_iter) as show:
         model = fit(frame, labels, facts, classifier, lambda iteration, loss: show(iteration, f"loss {loss:.4f}"))
