@@ -9,7 +9,7 @@ from ..metrics import Interval, bootstrap_intervals
 from .models import load
 from .reporting import check_report, write_report
 from .tables import read_table
-from .training import find_labels
+from .training import find_labels, image_files_of
 
 NAMES = {
     "accuracy": "accuracy",
@@ -30,7 +30,9 @@ def evaluate(model_file: str, data: str, target: str | None, report: str | None)
     print(f"Tested {model_file} on {count(len(labels), 'row')} of {source.name}")
     print("\n".join(table([["  score", "", "95 % interval"], *_rows(intervals)], left=(0, 2))))
     if report is not None:
-        write_report(report, model, frame, labels, np.arange(1, len(labels) + 1), f"of {source.name}")
+        rows = np.arange(len(labels))
+        files = image_files_of(source, rows)
+        write_report(report, model, frame, labels, rows + 1, f"of {source.name}", files=files)
         print(f"Wrote {report}")
 
 

@@ -95,9 +95,22 @@ def train(
         tested = f"of {test}" if test else f"of {source.name} that were not trained on"
         train_frame, train_labels = frame.filter(~held_out), labels[~held_out]
         write_report(
-            report, model, test_frame, test_labels, rows + 1, tested, train=train_frame, train_labels=train_labels
+            report,
+            model,
+            test_frame,
+            test_labels,
+            rows + 1,
+            tested,
+            train=train_frame,
+            train_labels=train_labels,
+            files=image_files_of(test_source if test else source, rows),
         )
         print(f"Wrote {report}")
+
+
+def image_files_of(source: Table, rows: NDArray[np.intp]) -> pl.Series | None:
+    """The files of some rows, where they are images."""
+    return source.raw["file"].gather(rows) if source.image else None
 
 
 def _stem(data: str) -> str:
