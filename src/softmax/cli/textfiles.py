@@ -72,22 +72,20 @@ def called(name: str) -> str:
 
 def open_file(name: str) -> BinaryIO:
     """A file, or stdin where `name` is "-", unpacked."""
+    packed = Path(name).suffix.lower()
     try:
-        if name == "-":
-            return sys.stdin.buffer
-        packed = Path(name).suffix.lower()
-        file = open(name, "rb")
+        if packed == ".gz":
+            import gzip
+
+            return gzip.open(name)  # type: ignore[return-value]
+        if packed == ".zst":
+            import zstandard
+
+            decompressor = zstandard.ZstdDecompressor()
+            return decompressor.stream_reader(open(name, "rb"), read_across_frames=True)  # type: ignore[return-value]
+        return sys.stdin.buffer if name == "-" else open(name, "rb")
     except OSError as error:
         raise Problem(f"{name}: {(error.strerror or str(error)).lower()}") from error
-    if packed == ".gz":
-        import gzip
-
-        return gzip.open(file)  # type: ignore[return-value]
-    if packed == ".zst":
-        import zstandard
-
-        return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)  # type: ignore[return-value]
-    return file
 
 
 def read_bytes(name: str) -> bytes:
@@ -111,7 +109,10 @@ def csv_frames(
     """
     columns: list[str] | None = None
     width, separator, row = 0, ",", 0
+    head_alone: tuple[str, int] | None = None  # a first piece without a row
     for text, line in _pieces(name, size, quotes=True):
+        if head_alone:
+            text, line, head_alone = head_alone[0] + text, head_alone[1], None
         if columns is None:
             separator = _separator(text)
         if separator == " ":
@@ -126,11 +127,14 @@ def csv_frames(
             piece = Piece(called(name), text, separator, header, row, line)
         frame = _parse_csv(piece, width, header)
         if columns is None:
-            columns = [column.strip() for column in frame.columns]
             if not len(frame):
-                raise Problem(f"{called(name)}: has no rows below the header")
+                head_alone = text, line
+                continue
+            columns = [column.strip() for column in frame.columns]
         yield frame.rename(dict(zip(frame.columns, columns, strict=True))), piece
         row += len(frame)
+    if columns is None:
+        raise Problem(f"{called(name)}: has no rows below the header")
 
 
 def json_frames(name: str, size: int | None = None) -> Iterator[tuple[pl.DataFrame, Piece]]:
