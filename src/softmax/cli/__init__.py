@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from .console import Problem, Status, complain
+from .console import FULL, Problem, Status, complain
 
 __all__ = ["main"]
 
@@ -39,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if "--traceback" in given:
             traceback.print_exc()
-        if getattr(error, "errno", None) == errno.ENOSPC:
+        if getattr(error, "errno", None) in FULL:
             _close_stdout()
         status, line = _judge(error)
         complain(line)
@@ -70,8 +69,8 @@ def _judge(error: BaseException) -> tuple[Status, str]:
         return Status.WRONG_INPUT, f"this needs {package}, which is not installed: pip install 'softmax[{extra}]'"
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return Status.INTERRUPTED, "interrupted"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return Status.FAILED, "cannot write: no space left on device"
+    if isinstance(error, OSError) and error.errno in FULL:
+        return Status.FAILED, f"cannot write: {str(error.strerror).lower()}"
     if isinstance(error, MemoryError):
         return Status.FAILED, "not enough memory"
     return Status.FAILED, f"unexpected {type(error).__name__}: {error} (--traceback shows where)"

@@ -18,6 +18,10 @@ from typing import BinaryIO
 PATIENCE = 2.0  # seconds without a sign of life
 
 
+# Errors of writing for which nobody at the keyboard is to blame.
+FULL = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
+
+
 class Status(IntEnum):
     """Exit status of the command."""
 
@@ -125,7 +129,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             os.unlink(temporary)
             raise
     except OSError as error:
-        status = Status.FAILED if error.errno in (errno.ENOSPC, errno.EIO) else Status.WRONG_INPUT
+        status = Status.FAILED if error.errno in FULL else Status.WRONG_INPUT
         raise Problem(f"{path}: cannot write: {error.strerror or error}", status) from error
 
 

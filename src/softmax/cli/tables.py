@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -250,7 +252,13 @@ def _write_parquet(start: pl.DataFrame, rest: Iterator[pl.DataFrame], file: Bina
     def parts(*_: Any) -> Iterator[pl.DataFrame]:
         return _chain(start, rest)
 
-    register_io_source(parts, schema=start.schema).sink_parquet(file)
+    try:
+        register_io_source(parts, schema=start.schema).sink_parquet(file)
+    except pl.exceptions.ComputeError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _tidy(frame: pl.DataFrame, missing: tuple[str, ...]) -> pl.DataFrame:
