@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .._text import count, listing, percent, table
 from ..learn import SoftmaxClassifier
+from ..words import WORD
 from .columns import PARTS, Said, choose_columns
 from .console import Problem, check_writable, note, progress
 from .models import Facts, Labels, Model, Scores, features, fit
@@ -72,6 +73,9 @@ def train(
         target, chosen.numeric, chosen.categorical, chosen.dates, chosen.text, lines=source.lines, image=source.image
     )
     frame = features(source, facts)
+    for column in facts.text:
+        if not frame[column].str.contains(WORD).any():
+            raise Problem(f"{source.name}, column {column!r}: the texts hold no words")
     if test is None:
         held_out = hold_out(labels, options.seed)
         test_labels, test_frame = labels[held_out], frame.filter(held_out)
