@@ -24,6 +24,7 @@ from .tables import READABLE, Layout, Table, first, read_labels_beside, read_tab
 from .textfiles import PACKED, suffix
 
 HELD_OUT = 0.2
+TESTED = 20_000_000  # probabilities of a test: 160 MB, of which there are some copies
 MODEL_FILE = (".skops",)
 
 
@@ -76,14 +77,17 @@ def train(
     for column in facts.text:
         if not frame[column].str.contains(WORD).any():
             raise Problem(f"{source.name}, column {column!r}: the texts hold no words")
+    classes = np.unique(labels)
     if test is None:
         held_out = hold_out(labels, options.seed)
-        test_labels, test_frame = labels[held_out], frame.filter(held_out)
+        test_labels, test_frame, rows = labels[held_out], frame.filter(held_out), np.flatnonzero(held_out)
     else:
         held_out = np.zeros(len(labels), bool)
         test_source = read_table(test, layout=facts.layout)
-        test_labels = read_labels(test_source, target, np.unique(labels))
-        test_frame = features(test_source, facts)
+        test_labels = read_labels(test_source, target, classes)
+        test_frame, rows = features(test_source, facts), np.arange(len(test_labels))
+    chosen_rows = rows_to_test(len(rows), len(classes))
+    test_labels, test_frame, rows = test_labels[chosen_rows], test_frame[chosen_rows], rows[chosen_rows]
 
     print(f"Read {source.name}: {count(len(source.frame), 'row')}, {_width(source)}", file=sys.stderr)
     print("\n".join(describe_columns(frame, labels, facts, chosen.left_out)), file=sys.stderr, flush=True)
@@ -95,7 +99,6 @@ def train(
     model.save(output)
     print(f"Saved {output}. To use it: softmax predict {output} {'FOLDER' if facts.image else 'FILE'}")
     if report is not None:
-        rows = np.arange(len(test_labels)) if test else np.flatnonzero(held_out)
         tested = f"of {test}" if test else f"of {source.name} that were not trained on"
         train_frame, train_labels = frame.filter(~held_out), labels[~held_out]
         write_report(
@@ -110,6 +113,15 @@ def train(
             files=image_files_of(test_source if test else source, rows),
         )
         print(f"Wrote {report}")
+
+
+def rows_to_test(rows: int, classes: int) -> NDArray[np.intp]:
+    """All rows, or where their probabilities would fill the memory, as many as do not, at equal distances."""
+    most = max(1000, TESTED // classes)
+    if rows <= most:
+        return np.arange(rows)
+    note(f"the test takes {most:,} of {rows:,} rows, since there are {classes:,} classes")
+    return np.arange(most) * rows // most
 
 
 def image_files_of(source: Table, rows: NDArray[np.intp]) -> pl.Series | None:
