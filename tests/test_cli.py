@@ -159,7 +159,10 @@ def test_apply_takes_nan_for_a_number(run):
         (["folder"], "folder: is a directory"),
         (["folder.npy"], "folder.npy: is a directory"),
         (["empty.csv"], "empty.csv: is empty"),
-        (["x.docx"], "x.docx: unknown type of file, expected one of .csv, .tsv, .txt, .parquet, .npy, .npz, .safetensors"),
+        (
+            ["x.docx"],
+            "x.docx: unknown type of file, expected one of .csv, .tsv, .txt, .parquet, .npy, .npz, .safetensors",
+        ),
         (["ragged.csv"], "ragged.csv, row 2 (line 2): 3 fields where the first row has 2"),
         (["words.csv"], "words.csv, row 2 (line 3), column 'b': 'x' is not a number"),
         (["hole.csv"], "hole.csv, row 1 (line 2), column 'a': the number is missing"),
@@ -574,7 +577,11 @@ HEAD = "age,score,city,member,drink\n"
         ("", "", "stdin: is empty"),
         (HEAD + "1,2,Rome,true,\n", "--top-k 3", "--top-k 3: must lie between 1 and 2, the number of classes"),
         (HEAD + "1,2,Rome,true,\n", "--abstain-below 1.5", "--abstain-below 1.5: must lie between 0 and 1"),
-        (HEAD + "1,2,Rome,true,\n", "-o o.xls", "o.xls: cannot write this type of file, only .csv, .tsv, .parquet, .jsonl, .ndjson"),
+        (
+            HEAD + "1,2,Rome,true,\n",
+            "-o o.xls",
+            "o.xls: cannot write this type of file, only .csv, .tsv, .parquet, .jsonl, .ndjson",
+        ),
     ],
 )
 def test_predict_names_what_is_wrong(model, data, words, expected):

@@ -114,7 +114,18 @@ def test_what_was_detected_is_said_on_stderr(mixed):
 
 
 def test_options_override_what_was_detected(mixed):
-    words = "--text kind --categorical code,note --categorical when --numeric size --drop label".split()
+    words = [
+        "--text",
+        "kind",
+        "--categorical",
+        "code,note",
+        "--categorical",
+        "when",
+        "--numeric",
+        "size",
+        "--drop",
+        "label",
+    ]
     err = mixed("train", "mixed.csv", "--target", "label", *words[:-2]).err
     assert "  numeric      1 column: size\n" in err
     assert "  categorical  3 columns: code, when, note\n" in err
@@ -149,7 +160,9 @@ def test_every_kind_of_column_counts_and_is_needed(mixed):
         changed.write_csv("changed.csv")
         assert mixed("predict", "mixed.skops", "changed.csv").out != plain
         table.drop(name).write_csv("without.csv")
-        assert mixed("predict", "mixed.skops", "without.csv").line.startswith(f"without.csv: column '{name}' is missing")
+        assert mixed("predict", "mixed.skops", "without.csv").line.startswith(
+            f"without.csv: column '{name}' is missing"
+        )
 
 
 def test_columns_may_come_in_another_order_with_others_between(mixed):

@@ -110,7 +110,7 @@ def test_json_lines_that_change_their_columns_on_the_way(model, monkeypatch):
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no way to ask for the peak")
 def test_memory_does_not_grow_with_the_rows(model, measured):
     peaks = []
-    for rows in 200_000, 1_200_000:
+    for rows in 300_000, 1_500_000:
         numbers(rows).write_parquet("new.parquet")
         command = "import sys; from softmax.cli import main; main(sys.argv[1:]); "
         command += "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"  # in kB
@@ -124,8 +124,8 @@ def test_memory_does_not_grow_with_the_rows(model, measured):
         )
         peaks.append(int(done.stdout) / 1000)
         assert len(pl.read_parquet("out.parquet")) == rows
-    measured(f"softmax predict, 6 times the rows: {peaks[0]:.0f} MB, then {peaks[1]:.0f} MB")
-    assert peaks[1] < peaks[0] + 60  # the table and its predictions would be 100 MB more
+    measured(f"softmax predict, 5 times the rows: {peaks[0]:.0f} MB, then {peaks[1]:.0f} MB")
+    assert peaks[1] < peaks[0] + 90  # the table, its predictions and copies of them would be 200 MB more
 
 
 # output that cannot be written

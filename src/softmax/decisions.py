@@ -82,7 +82,7 @@ def top_k(probs: ArrayLike, k: int) -> tuple[NDArray[np.intp], NDArray[Any]]:
 
 
 def _maxima(p: NDArray[Any], k: int) -> NDArray[np.intp]:
-    """The indices of the k largest entries of each row: of thousands of classes, a pass each takes less than sorting."""
+    """The indices of the k largest entries of each row: with many classes, a pass for each takes less than sorting."""
     left, indices = p.copy(), np.empty((*p.shape[:-1], k), np.intp)
     for i in range(k):
         indices[..., i] = left.argmax(axis=-1)

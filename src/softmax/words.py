@@ -69,7 +69,9 @@ class WordWeights(TransformerMixin, BaseEstimator):
         """The weights of texts as a CSR array (n_texts, n_words) in float32."""
         check_is_fitted(self)
         counts, words = _counts(X)
-        known = pl.DataFrame({"word": pl.Series(self.get_feature_names_out(), dtype=pl.String)}).with_row_index("column")
+        known = pl.DataFrame({"word": pl.Series(self.get_feature_names_out(), dtype=pl.String)}).with_row_index(
+            "column"
+        )
         found = pl.DataFrame({"word": words}).join(known, on="word", how="left", maintain_order="left")
         return self._weights(counts, found["column"].cast(pl.Int32).fill_null(-1).to_numpy())
 

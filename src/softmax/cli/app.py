@@ -44,8 +44,8 @@ def _option(help: str, metavar: str, *names: str, default: str | None = None) ->
 Temperature = Annotated[float, _option("Divide the scores by it: above 1 evens out, below 1 sharpens.", "T")]
 Report = Annotated[str | None, _option("Write a report to look at in a browser.", "FILE.html", default="none")]
 TABLE = typer.Argument(
-    help="A .csv, .tsv or .jsonl file (or .gz, .zst of it), .parquet, .npy, .npz, .safetensors, fastText's .txt or .ft, "
-    "a folder of images, or - for CSV on stdin.",
+    help="A .csv, .tsv or .jsonl file (or .gz, .zst of it), .parquet, .npy, .npz, .safetensors, fastText's .txt or "
+    ".ft, a folder of images, or - for CSV on stdin.",
     metavar="DATA",
 )
 
@@ -110,7 +110,9 @@ def train(
     data: Annotated[str, TABLE],
     target: Annotated[
         str | None,
-        _option("The column that holds the class, or a file of labels.", "COLUMN|FILE", default="label of texts, images"),
+        _option(
+            "The column that holds the class, or a file of labels.", "COLUMN|FILE", default="label of texts, images"
+        ),
     ] = None,
     hidden: Annotated[str, _option("Neurons in each hidden layer, such as 64,32.", "SIZES", default="none")] = "",
     activation: Annotated[Activation, typer.Option(help="Of the hidden layers.")] = Activation.RELU,
@@ -119,7 +121,9 @@ def train(
     ] = None,
     max_iter: Annotated[int, _option("Iterations at most.", "N")] = 200,
     seed: Annotated[int, _option("The same seed gives the same model.", "N")] = 0,
-    text: Annotated[list[str] | None, _option("Columns of free text, separated by commas.", "NAMES", default="found")] = None,
+    text: Annotated[
+        list[str] | None, _option("Columns of free text, separated by commas.", "NAMES", default="found")
+    ] = None,
     numeric: Annotated[list[str] | None, _option("Columns of numbers.", "NAMES", default="found")] = None,
     categorical: Annotated[list[str] | None, _option("Columns of categories.", "NAMES", default="found")] = None,
     drop: Annotated[list[str] | None, _option("Columns to leave out.", "NAMES", default="none")] = None,
@@ -174,7 +178,8 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A model that softmax train has saved.", metavar="MODEL")],
     data: Annotated[str, TABLE],
     target: Annotated[
-        str | None, _option("The column that holds the class, or a file of labels.", "COLUMN|FILE", default="as trained")
+        str | None,
+        _option("The column that holds the class, or a file of labels.", "COLUMN|FILE", default="as trained"),
     ] = None,
     report: Report = None,
 ) -> None:

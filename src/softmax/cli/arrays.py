@@ -89,4 +89,4 @@ def _read_safetensors(name: str, data: bytes) -> dict[str, NDArray[Any]]:
 def _tensor(entry: dict[str, Any], data: memoryview) -> NDArray[Any]:
     begin, end = entry["data_offsets"]
     values = np.frombuffer(data[begin:end], SAFETENSORS[entry["dtype"]]).reshape(entry["shape"])
-    return (values.astype(np.uint32) << 16).view(np.float32) if entry["dtype"] == "BF16" else values
+    return np.asarray((values.astype(np.uint32) << 16).view(np.float32) if entry["dtype"] == "BF16" else values)

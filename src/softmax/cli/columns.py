@@ -12,7 +12,17 @@ from .tables import Table, first
 
 # Where day and month can be told apart in either order, the first of these that fits is taken.
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y%m%d")
-TIMES = ("", " %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", " %H:%M:%S%.f", "T%H:%M:%S%.f", "T%H:%M:%S%.fZ", "T%H:%M:%SZ")
+TIMES = (
+    "",
+    " %H:%M:%S",
+    "T%H:%M:%S",
+    " %H:%M",
+    "T%H:%M",
+    " %H:%M:%S%.f",
+    "T%H:%M:%S%.f",
+    "T%H:%M:%S%.fZ",
+    "T%H:%M:%SZ",
+)
 PARTS = ("year", "month", "day", "weekday", "hour", "day number")
 WORDS = 3  # a text of fewer words, in the mean, is a name or a code
 MANY = 1000  # different values that are too many for categories
@@ -93,14 +103,13 @@ def date_numbers(source: Table, column: str, form: str) -> list[pl.Series]:
     dates = times.dt
     days = times.cast(pl.Date).to_physical()
     numbers = [dates.year(), dates.month(), dates.day(), dates.weekday(), dates.hour(), days]
-    return [
-        number.cast(pl.Float64).alias(f"{column} {part}") for part, number in zip(PARTS, numbers, strict=True)
-    ]
+    return [number.cast(pl.Float64).alias(f"{column} {part}") for part, number in zip(PARTS, numbers, strict=True)]
 
 
 def _as_times(texts: pl.Series, form: str) -> pl.Series:
     if "%H" in form:
-        return texts.str.to_datetime(form, strict=False, time_unit="us")
+        times: pl.Series = texts.str.to_datetime(form, strict=False, time_unit="us")
+        return times
     return texts.str.to_date(form, strict=False).cast(pl.Datetime("us"))
 
 

@@ -14,7 +14,6 @@ from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO
 
-
 PATIENCE = 2.0  # seconds without a sign of life
 
 
@@ -75,7 +74,7 @@ def progress(title: str, total: float | None) -> Iterator[Callable[[float, str],
     It appears after PATIENCE seconds: what is over by then needs none. A `total` of None is not known.
     """
     if not sys.stderr.isatty():
-        yield lambda done, remark="": None
+        yield lambda done, remark: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn

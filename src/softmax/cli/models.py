@@ -168,7 +168,7 @@ class Model:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """The fitted transformers of "numeric" and "categorical" columns, and of "text 0" and on, where there are any."""
+        """The fitted transformers of "numeric", "categorical" and "text 0", "text 1", … columns, where there are any."""
         return dict(self.pipeline[0].named_transformers_)
 
     @property
@@ -291,6 +291,9 @@ def _preprocessing(facts: Facts) -> ColumnTransformer:
     )
     # Many zeros, as words and categories make them, are never written down: the classifier takes sparse rows.
     categories = OneHotEncoder(handle_unknown="ignore")
-    steps: list[tuple[str, Any, Any]] = [("numeric", numbers, facts.numbers), ("categorical", categories, facts.categorical)]
+    steps: list[tuple[str, Any, Any]] = [
+        ("numeric", numbers, facts.numbers),
+        ("categorical", categories, facts.categorical),
+    ]
     steps += [(f"text {i}", WordWeights(), column) for i, column in enumerate(facts.text)]
     return ColumnTransformer([step for step in steps if step[2]], sparse_threshold=1.0 if facts.text else 0.3)

@@ -84,7 +84,9 @@ class Run:
                 cast = values.cast(dtype, strict=False)
                 if cast.null_count() != values.null_count() or (cast.cast(values.dtype) != values).any():
                     rows = f"rows {source.first_row + 1:,} on"
-                    raise Problem(f"{source.name}, {rows}, column {name!r}: --keep expected {dtype}, got {values.dtype}")
+                    raise Problem(
+                        f"{source.name}, {rows}, column {name!r}: --keep expected {dtype}, got {values.dtype}"
+                    )
                 kept = kept.with_columns(cast)
             kept = kept.select(self.schema.names())
         return kept

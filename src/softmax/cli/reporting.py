@@ -101,7 +101,9 @@ def _columns(facts: Facts, frame: pl.DataFrame) -> list[Any]:
         kind = "grey" if channels == 1 else "coloured"
         return [Column("image", "image", 0, len(frame), f"{width} by {height} {kind} pixels, from 0 (black) to 1")]
     days = [f"{name} {PARTS[-1]}" for name in facts.dates]
-    dates = frame.select(days).rename(lambda name: name.removesuffix(f" {PARTS[-1]}")) if facts.dates else pl.DataFrame()
+    dates = (
+        frame.select(days).rename(lambda name: name.removesuffix(f" {PARTS[-1]}")) if facts.dates else pl.DataFrame()
+    )
     kinds = {
         "numeric": (facts.numeric, _numbers),
         "date": (facts.dates, _dates),

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from .arrays import ARRAYS, array_frames
 from .console import Problem, replacing
@@ -23,10 +21,8 @@ from .textfiles import (
     JSON_LINES,
     LABEL,
     LINES,
-    PACKED,
     PIECE,
     Piece,
-    called,
     csv_frames,
     json_frames,
     line_frames,
@@ -127,7 +123,7 @@ def read_parts(name: str, layout: Layout) -> Iterator[Table]:
 def _tables(name: str, only_numbers: bool, layout: Layout | None, whole: bool) -> Iterator[Table]:
     kind = suffix(name)
     if Path(name).is_dir() and not only_numbers:
-        yield from _image_tables(name, layout and layout.image, whole)
+        yield from _image_tables(name, layout.image if layout else None, whole)
         return
     known = (*CSV, ".parquet", *ARRAYS) if only_numbers else READABLE
     if not Path(name).is_dir() and kind not in known:
@@ -210,9 +206,7 @@ def write_table(frame: pl.DataFrame, name: str | None, *, separator: str = ",", 
     write_parts([frame], name, separator=separator, header=header)
 
 
-def write_parts(
-    frames: Iterable[pl.DataFrame], name: str | None, *, separator: str = ",", header: bool = True
-) -> None:
+def write_parts(frames: Iterable[pl.DataFrame], name: str | None, *, separator: str = ",", header: bool = True) -> None:
     """Write frames of the same columns below each other, each one as it comes."""
     frames = iter(frames)
     start = next(frames)  # what is wrong with the first part is told before a file is opened
@@ -237,7 +231,7 @@ def _output(name: str | None) -> Iterator[BinaryIO]:
             yield file
         return
     sys.stdout.flush()
-    yield getattr(sys.stdout, "buffer", sys.stdout)  # type: ignore[misc]
+    yield sys.stdout.buffer
     sys.stdout.flush()
 
 

@@ -82,7 +82,7 @@ def open_file(name: str) -> BinaryIO:
             import zstandard
 
             decompressor = zstandard.ZstdDecompressor()
-            return decompressor.stream_reader(open(name, "rb"), read_across_frames=True)  # type: ignore[return-value]
+            return decompressor.stream_reader(open(name, "rb"), read_across_frames=True)
         return sys.stdin.buffer if name == "-" else open(name, "rb")
     except OSError as error:
         raise Problem(f"{name}: {(error.strerror or str(error)).lower()}") from error
@@ -243,7 +243,11 @@ def _parse_csv(piece: Piece, width: int, header: bool) -> pl.DataFrame:
 
     def parse(text: str) -> pl.DataFrame:
         return pl.read_csv(
-            text.encode(), separator=piece.separator, has_header=piece.header, infer_schema_length=0, raise_if_empty=False
+            text.encode(),
+            separator=piece.separator,
+            has_header=piece.header,
+            infer_schema_length=0,
+            raise_if_empty=False,
         )
 
     try:
@@ -285,12 +289,14 @@ def _check_json(piece: Piece) -> None:
         except ValueError as error:
             raise Problem(f"{piece.name}, row {row} (line {line}): not JSON ({error})") from error
         if not isinstance(record, dict):
-            raise Problem(f"{piece.name}, row {row} (line {line}): not a JSON object such as {{\"column\": 1}}")
+            raise Problem(f'{piece.name}, row {row} (line {line}): not a JSON object such as {{"column": 1}}')
         for key, value in record.items():
             kind = JSON_KINDS[type(value)]
             before = kinds.setdefault(key, kind) if kind else kind
             if kind != before:
-                raise Problem(f"{piece.name}, row {row} (line {line}), column {key!r}: {kind} where {before} came before")
+                raise Problem(
+                    f"{piece.name}, row {row} (line {line}), column {key!r}: {kind} where {before} came before"
+                )
 
 
 def _separator(text: str) -> str:
