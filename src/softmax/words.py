@@ -39,8 +39,10 @@ class WordWeights(TransformerMixin, BaseEstimator):
     >>> X = words.fit_transform(["The cat sat.", "the dog sat", "A cat!"])
     >>> words.get_feature_names_out().tolist()
     ['cat', 'sat', 'the']
-    >>> X.toarray().round(2).tolist()
-    [[0.58, 0.58, 0.58], [0.0, 0.71, 0.71], [1.0, 0.0, 0.0]]
+    >>> X.toarray().round(2)
+    array([[0.58, 0.58, 0.58],
+           [0.  , 0.71, 0.71],
+           [1.  , 0.  , 0.  ]], dtype=float32)
     """
 
     words_: NDArray[np.uint8]

@@ -135,8 +135,8 @@ def train(
 ) -> None:
     """Train a classifier on a table, texts or images, and test it.
 
-    Numbers are scaled, dates become numbers, categories and the words of free text columns of their own, and missing
-    values are filled in. The test is on rows that were not trained on. Ctrl-C keeps the best model so far.
+    Numbers are scaled, dates become numbers, each category and each word of a text gets a weight of its own, and
+    missing values are filled in. The test is on rows that were not trained on. Ctrl-C keeps the best model so far.
 
     Example: softmax train iris.csv --target species
     """

@@ -11,7 +11,7 @@ from .console import Problem, note
 from .tables import Table, first
 
 # Where day and month can be told apart in either order, the first of these that fits is taken.
-DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y%m%d")
+DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y")
 TIMES = (
     "",
     " %H:%M:%S",
@@ -110,7 +110,8 @@ def _as_times(texts: pl.Series, form: str) -> pl.Series:
     if "%H" in form:
         times: pl.Series = texts.str.to_datetime(form, strict=False, time_unit="us")
         return times
-    return texts.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+    dates: pl.Series = texts.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+    return dates
 
 
 def _useless(series: pl.Series) -> str | None:

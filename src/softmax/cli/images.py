@@ -73,7 +73,8 @@ def _pixels(path: Path, size: list[int]) -> NDArray[np.float32]:
             small = upright.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BOX)
         except OSError as error:
             raise Problem(f"{path}: not an image, or a damaged one") from error
-        return np.asarray(small, np.float32).ravel() / np.float32(255)
+        pixels: NDArray[np.float32] = np.asarray(small, np.float32).ravel() / np.float32(255)
+        return pixels
 
 
 def _opened(path: Path) -> Any:

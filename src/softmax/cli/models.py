@@ -168,7 +168,7 @@ class Model:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """The fitted transformers of "numeric", "categorical" and "text 0", "text 1", … columns, where there are any."""
+        """The fitted transformers of "numeric", "categorical" and "text 0" and later columns, where there are any."""
         return dict(self.pipeline[0].named_transformers_)
 
     @property
