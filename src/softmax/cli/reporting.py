@@ -137,7 +137,7 @@ def _categories(values: pl.Series) -> str:
 
 def _words(texts: pl.Series) -> str:
     words = texts.str.count_matches(WORD)
-    return f"{_text(words.mean())} words in the mean, {_text(words.max())} at most"
+    return f"{words.mean():,.0f} words in the mean, {words.max():,} at most"
 
 
 def _weights(coefs: NDArray[Any], classes: int) -> NDArray[Any]:
