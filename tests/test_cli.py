@@ -512,7 +512,10 @@ def test_train_names_what_is_wrong_with_the_table(run, tmp_path, text, expected)
     ("words", "expected"),
     [
         ("missing.csv --target y", "missing.csv: no such file or directory"),
-        ("folder --target y", "folder: is a directory without images, expected one subfolder of them a class"),
+        (
+            "folder --target y -o m.skops",
+            "folder: is a directory without images, expected one subfolder of them a class",
+        ),
         (
             "d.xlsx --target y",
             "d.xlsx: unknown type of file, expected one of .csv, .tsv, .txt, .jsonl, .ndjson, .parquet, .npy, .npz, "

@@ -93,7 +93,7 @@ def mixed(run, tmp_path):
     pl.DataFrame(
         {
             "size": (high + rng.normal(0, 1, 120)).round(3),
-            "kind": np.where(rng.random(120) < 0.5, "a", "b"),
+            "kind": np.where(rng.random(120) < 0.5, "plain", "fancy"),
             "code": rng.integers(1, 4, 120),
             "when": [f"{2020 + 3 * h}-0{1 + i % 9}-1{i % 10}" for i, h in enumerate(high)],
             "note": [f"{'great fun' if h else 'poor thing'} number w{i} at all" for i, h in enumerate(high)],
@@ -155,7 +155,7 @@ def test_every_kind_of_column_counts_and_is_needed(mixed):
     assert mixed("train", "mixed.csv", "--target", "label").status == 0
     table = read_table("mixed.csv").frame
     plain = mixed("predict", "mixed.skops", "mixed.csv").out
-    for name, value in [("size", 9.0), ("kind", "b"), ("when", "2023-01-11"), ("note", "great fun")]:
+    for name, value in [("size", 9.0), ("kind", "fancy"), ("when", "2023-01-11"), ("note", "great fun")]:
         changed = table.with_columns(pl.lit(value).alias(name))
         changed.write_csv("changed.csv")
         assert mixed("predict", "mixed.skops", "changed.csv").out != plain
