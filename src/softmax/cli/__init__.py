@@ -33,21 +33,15 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return Status.DONE
     except (BrokenPipeError, SystemExit):  # typer makes the second of the first
-        _close_stdout()  # the reader (`| head`) has all it wanted
+        # The reader (`| head`) has all it wanted. Point stdout elsewhere, or Python complains when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Status.DONE
     except (Exception, KeyboardInterrupt) as error:
         if "--traceback" in given:
             traceback.print_exc()
-        if getattr(error, "errno", None) in FULL:
-            _close_stdout()
         status, line = _judge(error)
         complain(line)
         return status
-
-
-def _close_stdout() -> None:
-    """Point stdout elsewhere, or Python complains when it closes it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say_what_can_be_said() -> None:

@@ -26,6 +26,7 @@ PACKED = (".gz", ".zst")
 LABEL = "__label__"
 JSON_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list"}
 JSON_KINDS |= {dict: "an object", type(None): ""}
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # what such a text begins with
 PIECE = 16_000_000  # bytes of text that are read at a time
 
 
@@ -97,7 +98,9 @@ def read_bytes(name: str) -> bytes:
 def starts_with(name: str, mark: str) -> bool:
     """Whether a text file begins with `mark`, blanks and a byte order mark aside."""
     with open_file(name) as file:
-        return _read(file, name, 4096).decode("utf-8-sig", "replace").lstrip().startswith(mark)
+        head = _read(file, name, 4096)
+    text = head.decode("utf-16" if head[:2] in UTF16 else "utf-8-sig", "replace")
+    return text.lstrip().startswith(mark)
 
 
 def csv_frames(
@@ -182,7 +185,7 @@ def _pieces(name: str, size: int | None, quotes: bool = False) -> Iterator[tuple
             block = _read(file, name, -1 if size is None else size)
             at_end = size is None or not block
             rest += block
-            if not line and rest[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            if not line and rest[:2] in UTF16:
                 rest, at_end = _from_utf16(label, rest + _read(file, name, -1)), True
             cut = len(rest) if at_end else _last_record_end(rest, quotes)
             data, rest = rest[:cut], rest[cut:]
