@@ -136,7 +136,7 @@ def _categories(values: pl.Series) -> str:
 
 
 def _words(texts: pl.Series) -> str:
-    words = texts.str.count_matches(WORD)
+    words = texts.str.count_matches(WORD).to_numpy()
     return f"{words.mean():,.0f} words in the mean, {words.max():,} at most"
 
 
