@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 
 import numpy as np
 import polars as pl
@@ -152,7 +153,7 @@ def test_json_lines_may_lack_keys(tmp_path):
         ("t.jsonl", b"{}\n", "t.jsonl, row 1 (line 1): the JSON objects are empty"),
         ("t.jsonl", b"\n", "t.jsonl: is empty"),
         ("t.csv.gz", b"a,b\n1,2\n", "t.csv.gz: not a gzip file, or a damaged one"),
-        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-9], "t.csv.gz: not a gzip file, or a damaged one"),
+        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-9], "t.csv.gz: not a gzip file, or a damaged one"),
         ("t.csv.zst", b"a,b\n1,2\n", "t.csv.zst: not a Zstandard file, or a damaged one"),
         ("t.csv", "a,b\n1,ä\n".encode() + "2,ä\n".encode("latin-1"), "t.csv, line 3: not UTF-8 text"),
         ("t.csv", b"\xff\xfea", "t.csv: begins like UTF-16 text, but is none"),
@@ -309,6 +310,18 @@ def test_folders_that_hold_no_images(run, tmp_path):
     assert run("train", "pics").line == "pics: is a directory without images, expected one subfolder of them a class"
     (tmp_path / "pics" / "cat" / "x.png").write_text("no image")
     assert run("train", "pics").line == "pics/cat/x.png: not an image, or a damaged one"
+
+
+@pytest.mark.parametrize(
+    ("package", "named", "extra", "data"),
+    [("PIL", "pillow", "images", "pics"), ("zstandard", "zstandard", "cli", "t.csv.zst")],
+)
+def test_a_missing_package_is_named(run, tmp_path, monkeypatch, package, named, extra, data):
+    write_images(tmp_path / "pics", rows=3)
+    (tmp_path / "t.csv.zst").write_bytes(zstandard.compress(b"a,b\n1,2\n"))
+    monkeypatch.setitem(sys.modules, package, None)
+    line = f"this needs {named}, which is not installed: pip install 'softmax[{extra}]'"
+    assert run("train", data, "--target", "b").line == line
 
 
 def test_lines_end_where_records_end():
