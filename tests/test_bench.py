@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import bench_accuracy
+import bench_calibration
 import bench_import
+import bench_learn
 import bench_memory
 import bench_neighbour
 import bench_softmax
@@ -381,6 +384,34 @@ def test_memory_benchmark(tmp_path, capsys):
     assert document["beyond_mb"] < 1
 
 
+@pytest.mark.parametrize("problem", ["zipf", "iris"])
+def test_learn_benchmark(problem, tmp_path, capsys, monkeypatch):
+    def run(*arguments):  # in this process: scikit-learn takes seconds to load
+        with warnings.catch_warnings():
+            bench_learn.child(*arguments)
+        return json.loads(capsys.readouterr().out)
+
+    monkeypatch.setattr(bench_learn, "run", run)
+    assert bench_learn.main(["--rounds=1", "--quick", f"--only={problem}", f"--results={tmp_path}"]) == 0
+    assert "sklearn's better / ours" in capsys.readouterr().out
+    cases = json.loads((tmp_path / "learn.json").read_text())["cases"]
+    judged = {(case["library"], case["dtype"]): case["judged"] for case in cases}
+    assert len(judged) == 4
+    for dtype in ("float32", "float64"):
+        assert judged["softmax", dtype] <= judged["sklearn", dtype] * (1 + bench_learn.TOLERANCE)
+
+
+def test_learn_benchmark_refuses_a_worse_optimum(monkeypatch):
+    answers = {"softmax": 1.001, "sklearn": 1.0}
+
+    def run(library, *_):
+        return {"seconds": 1.0, "iterations": 1, "judged": answers[library]}
+
+    monkeypatch.setattr(bench_learn, "run", run)
+    with pytest.raises(ValueError, match="above scikit-learn's"):
+        bench_learn.measured("dense", 1, True)
+
+
 def test_neighbour_benchmark(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_neighbour, "in_a_process", lambda case, threads, neighbour: 3.0 if neighbour else 2.0)
     monkeypatch.setattr(peers.OnnxRuntime, "modules", ("numpy",))
@@ -508,3 +539,14 @@ def test_goals_of_a_folder(tmp_path, capsys):
     assert "import of today" in printed
     wheel = next(line for line in printed.splitlines() if line.startswith("wheel"))
     assert wheel.split()[-1] == "reached"
+
+
+def test_the_calibration_benchmark_knows_how_far_a_temperature_is_off_and_compares_the_same_metrics():
+    shape = (3000, 5)
+    logits, targets = bench_calibration.problem(shape)
+    done = bench_calibration.run(bench_calibration.ours(logits, targets, probs := np.empty_like(logits)))
+    temperature = done["fit"].temperature_
+    assert bench_calibration.error_of(temperature, shape) < 1e-9
+    assert bench_calibration.error_of(1.01 * temperature, shape) == pytest.approx(0.01, rel=0.1)
+    for name, value in bench_calibration.plain_metrics(probs, targets).items():
+        assert done["metrics"][name] == pytest.approx(value, abs=1e-6)

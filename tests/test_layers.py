@@ -25,7 +25,7 @@ LAYERS = [
     "softmax",
     "explanation ensemble",
     "calibration metrics decisions",
-    "_probabilities _text",
+    "_probabilities _text _blocks",
     "linear binary divergence",
     "attention sampling losses",
     "gradients",

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -17,6 +18,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import softmax.learn
 import softmax.predictor
+from softmax import _native
 from softmax.learn import SoftmaxClassifier
 from softmax.network import stratified_part
 
@@ -550,8 +552,7 @@ def test_an_unfitted_classifier_is_refused():
         SoftmaxClassifier().predict(X)
 
 
-@pytest.mark.parametrize(("n", "threads"), [(300, {1}), (100_000, {2})])
-def test_small_products_keep_to_one_thread_and_fit_leaves_no_trace(n, threads):
+def test_products_keep_to_one_thread_and_fit_leaves_no_trace():
     def blas_threads():
         return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
@@ -560,13 +561,45 @@ def test_small_products_keep_to_one_thread_and_fit_leaves_no_trace(n, threads):
             seen.update(blas_threads())
 
     seen = set()
-    X, y = np.random.RandomState(0).randn(n, 60), np.arange(n) % 3
+    X, y = np.random.RandomState(0).randn(300, 60), np.arange(300) % 3
     with threadpool_limits(2, user_api="blas"):
         quietly(Watched(max_iter=1), X, y)
         after = blas_threads()
     if after:  # Apple's BLAS has no such switch
-        assert seen == threads
+        assert seen == {1}
         assert after == {2}
+
+
+OPTIONS = [
+    ({}, "dense"),
+    ({}, "sparse"),
+    ({"hidden_layer_sizes": (30,), "solver": "lbfgs"}, "dense"),
+    ({"hidden_layer_sizes": (300,), "batch_size": 2000}, "dense"),
+    ({"hidden_layer_sizes": (8,), "activation": "tanh"}, "dense"),
+    ({"hidden_layer_sizes": (8,)}, "sparse"),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("options", "kind"), OPTIONS)
+def test_same_bits_for_any_number_of_threads(options, kind, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((6000, 60)).astype(dtype)
+    y = (X @ rng.standard_normal((60, 12)) + rng.gumbel(size=(6000, 12))).argmax(axis=1)
+    if kind == "sparse":
+        X = scipy.sparse.csr_array(np.where(np.abs(X) > 1, X, 0))
+    fits, threads = [], _native.num_threads()
+    try:
+        for count in (1, 2, 3):
+            _native.set_num_threads(count)
+            with threadpool_limits(count):
+                fits.append(quietly(SoftmaxClassifier(max_iter=3, random_state=0, **options), X, y))
+    finally:
+        _native.set_num_threads(threads)
+    for other in fits[1:]:
+        assert other.loss_curve_ == fits[0].loss_curve_
+        for one, another in zip(fits[0].coefs_, other.coefs_, strict=True):
+            np.testing.assert_array_equal(one, another)
 
 
 # -------------------------------------------------------------------------------------------- options, copies, reports

@@ -1,20 +1,37 @@
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from softmax import metrics, softmax
+from softmax import _blocks, metrics, softmax
 from softmax.metrics import (
     accuracy,
+    all_scores,
+    aurc,
     bootstrap_intervals,
     brier_score,
+    classwise_calibration_error,
+    debiased_calibration_error,
     expected_calibration_error,
     log_loss,
+    maximum_calibration_error,
     reliability_curve,
+    risk_coverage_curve,
+    smooth_calibration_error,
 )
 
-METRICS = [accuracy, log_loss, brier_score, expected_calibration_error]
+USUAL = [accuracy, log_loss, brier_score, expected_calibration_error]
+BINNED = [
+    expected_calibration_error,
+    maximum_calibration_error,
+    debiased_calibration_error,
+    classwise_calibration_error,
+]
+METRICS = [*USUAL, *BINNED[1:], smooth_calibration_error, aurc]
 PROBS = [[0.25, 0.20, 0.55], [0.55, 0.05, 0.40], [0.10, 0.30, 0.60], [0.90, 0.05, 0.05]]
 TARGETS = [0, 1, 2, 0]
 
@@ -43,7 +60,7 @@ def calibration_error_by_loops(probs, targets, edges, norm):
 
 
 def test_all_names_what_is_public():
-    ours = {name for name, value in vars(metrics).items() if getattr(value, "__module__", "") == metrics.__name__}
+    ours = {name for name, value in vars(metrics).items() if getattr(value, "__module__", "").startswith("softmax.")}
     assert set(metrics.__all__) == {name for name in ours if not name.startswith("_")}
 
 
@@ -117,7 +134,7 @@ def test_agrees_with_scikit_learn(classes):
 
 def test_perfect_predictions():
     probs, targets = np.eye(3), [0, 1, 2]
-    assert [metric(probs, targets) for metric in METRICS] == [1.0, 0.0, 0.0, 0.0]
+    assert [metric(probs, targets) for metric in METRICS] == [1.0] + [0.0] * 8
     assert str(log_loss(probs[:1], targets[:1])) == "0.0"
 
 
@@ -143,7 +160,7 @@ def test_dtypes_and_read_only_input(metric, dtype, target_dtype):
     before = probs.copy()
     probs.setflags(write=False)
     targets.setflags(write=False)
-    assert metric(probs, targets) == pytest.approx(metric(*drawn()), abs=2e-3)
+    assert metric(probs, targets) == pytest.approx(metric(probs.astype(float), targets), abs=1e-12)
     assert (probs == before).all()
 
 
@@ -174,17 +191,25 @@ def test_wrong_input_is_named(metric, probs, targets, error, message):
         metric(probs, targets)
 
 
+OPTIONS = [
+    ({"n_bins": 0}, "n_bins must be at least 1, got 0"),
+    ({"strategy": "even"}, "strategy must be .* got 'even'"),
+    ({"norm": "l3"}, "norm must be .* got 'l3'"),
+]
+
+
 @pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"n_bins": 0}, "n_bins must be at least 1, got 0"),
-        ({"strategy": "even"}, "strategy must be .* got 'even'"),
-        ({"norm": "l3"}, "norm must be .* got 'l3'"),
+    ("metric", "option", "message"),
+    [(metric, *case) for metric in (expected_calibration_error, classwise_calibration_error) for case in OPTIONS]
+    + [
+        (metric, *case)
+        for metric in (maximum_calibration_error, debiased_calibration_error, reliability_curve)
+        for case in OPTIONS[:2]
     ],
 )
-def test_wrong_options_are_named(option, message):
+def test_wrong_options_are_named(metric, option, message):
     with pytest.raises(ValueError, match=message):
-        expected_calibration_error(PROBS, TARGETS, **option)
+        metric(PROBS, TARGETS, **option)
 
 
 @pytest.mark.parametrize("strategy", ["uniform", "quantile"])
@@ -210,7 +235,7 @@ def test_bootstrap_intervals_are_those_of_the_metrics_on_resampled_rows(classes)
     random = np.random.default_rng(3)
     rows = [random.integers(60, size=(1, 60))[0] for _ in range(200)]
     intervals = bootstrap_intervals(probs, targets, n_resamples=200, seed=3, level=0.8)
-    for metric in METRICS:
+    for metric in USUAL:
         samples = sorted(metric(probs[chosen], targets[chosen]) for chosen in rows)
         value, low, high = intervals[metric.__name__]
         assert value == metric(probs, targets)
@@ -224,12 +249,27 @@ def test_the_interval_of_the_accuracy_is_as_wide_as_theory_has_it():
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.9 * 0.1 / 2000), rel=0.1)
 
 
-def test_blocks_and_seeds(monkeypatch):
-    probs, targets = drawn()
-    once = bootstrap_intervals(probs, targets)
-    monkeypatch.setattr(metrics, "BLOCK", 1234)
-    assert bootstrap_intervals(probs, targets) == once
-    assert bootstrap_intervals(probs, targets, seed=1) != once
+def test_seeds():
+    once = bootstrap_intervals(*drawn())
+    assert bootstrap_intervals(*drawn()) == once
+    assert bootstrap_intervals(*drawn(), seed=1) != once
+
+
+def test_bootstrap_takes_any_metric():
+    probs, targets = drawn(rows=40, classes=3)
+
+    def in_five_bins(p, y):
+        return expected_calibration_error(p, y, n_bins=5)
+
+    intervals = bootstrap_intervals(probs, targets, metrics=[*METRICS, in_five_bins], n_resamples=30, level=0.8)
+    assert list(intervals) == [*(metric.__name__ for metric in METRICS), "in_five_bins"]
+    random = np.random.default_rng(0)
+    rows = [random.integers(40, size=40) for _ in range(30)]
+    for metric in [*METRICS, in_five_bins]:
+        value, low, high = intervals[metric.__name__]
+        samples = sorted(metric(probs[chosen], targets[chosen]) for chosen in rows)
+        assert value == metric(probs, targets)
+        assert (low, high) == pytest.approx((samples[2], samples[26]), abs=1e-12)
 
 
 def test_an_infinite_loss_has_an_interval_without_nan():
@@ -245,3 +285,196 @@ def test_an_infinite_loss_has_an_interval_without_nan():
 def test_bootstrap_names_a_wrong_option(options, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_intervals(PROBS, TARGETS, **options)
+
+
+# The other calibration errors.
+
+
+@pytest.mark.parametrize("n_bins", [1, 3, 15])
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+def test_the_maximum_is_that_of_the_norm(n_bins, strategy):
+    options = {"n_bins": n_bins, "strategy": strategy}
+    expected = expected_calibration_error(*drawn(), norm="max", **options)
+    assert maximum_calibration_error(*drawn(), **options) == expected
+
+
+@pytest.mark.parametrize("n_bins", [1, 2, 7, 15, 100])
+@pytest.mark.parametrize("norm", ["l1", "l2", "max"])
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_classwise_error_agrees_with_loops(n_bins, norm, strategy, dtype):
+    probs, targets = drawn(rows=200)
+    probs[:5] = np.eye(4)[[0, 1, 2, 3, 0]]  # probabilities of exactly 0 and 1
+    probs[5:7] = [0.2, 0.2, 0.4, 0.2]  # and on edges
+    probs = probs.astype(dtype).astype(float)
+    gaps, weights = [], []
+    for k in range(4):
+        column = probs[:, k]
+        edges = np.arange(n_bins + 1) / n_bins
+        if strategy == "quantile":
+            edges = np.quantile(column, edges)
+        edges[0], edges[-1] = -1, 2
+        for low, high in itertools.pairwise(edges):
+            rows = (low < column) & (column <= high)
+            if rows.any():
+                gaps.append(abs(column[rows].mean() - (targets[rows] == k).mean()))
+                weights.append(rows.sum() / 800)
+    gaps, weights = np.array(gaps), np.array(weights)
+    expected = {"l1": weights @ gaps, "l2": np.sqrt(weights @ gaps**2), "max": gaps.max()}[norm]
+    error = classwise_calibration_error(probs.astype(dtype), targets, n_bins=n_bins, strategy=strategy, norm=norm)
+    assert error == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+def test_debiased_error_agrees_with_loops(strategy):
+    probs, targets = drawn(rows=150)
+    curve = reliability_curve(probs, targets, n_bins=10, strategy=strategy)
+    total = 0
+    for low, high in itertools.pairwise(curve.edges):
+        rows = (low < probs.max(axis=1)) & (probs.max(axis=1) <= high)
+        n = int(rows.sum())
+        if n > 1:
+            right = (probs.argmax(axis=1) == targets)[rows].mean()
+            total += n / 150 * ((probs.max(axis=1)[rows].mean() - right) ** 2 - right * (1 - right) / (n - 1))
+    error = debiased_calibration_error(probs, targets, n_bins=10, strategy=strategy)
+    assert error == pytest.approx(np.sqrt(total), abs=1e-12)
+
+
+def test_the_debiased_error_of_a_calibrated_model_is_about_zero_on_average_and_the_plain_one_is_not():
+    plain, debiased = [], []
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        p = rng.uniform(0.5, 1, 100)
+        targets = (rng.random(100) < p).astype(int)
+        plain.append(expected_calibration_error(p, targets, norm="l2"))
+        debiased.append(debiased_calibration_error(p, targets))
+    assert np.mean(plain) > 0.1
+    assert np.median(debiased) < 0.05
+
+
+def test_the_debiased_error_of_rows_alone_in_their_bins_is_zero():
+    assert debiased_calibration_error([0.55, 0.95], [0, 0]) == 0
+
+
+def test_smooth_error_of_the_logistic_regression_of_the_paper_s_kind():
+    from sklearn.datasets import make_classification
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, train_test_split
+
+    X, y = make_classification(700, random_state=0)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=400, random_state=0)
+    # What LogisticRegressionCV() does, whose options change from one version of scikit-learn to the next.
+    search = GridSearchCV(LogisticRegression(), {"C": np.logspace(-4, 4, 10)}, cv=5, scoring="accuracy")
+    probs = search.fit(X_train, y_train).predict_proba(X_test)
+    assert smooth_calibration_error(probs, y_test) == pytest.approx(0.1337, abs=0.0005)
+    assert smooth_calibration_error(probs[:, 1], y_test) == pytest.approx(0.1337, abs=0.0005)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("rows", "classes", "sharpness"), [(1, 3, 1), (50, 2, 30), (500, 5, 2), (5000, 2, 1), (20000, 9, 1)]
+)
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_smooth_error_is_that_of_relplot(rows, classes, sharpness, calibrated):
+    relplot = pytest.importorskip("relplot")
+    rng = np.random.default_rng(rows)
+    probs = softmax(rng.normal(size=(rows, classes)) * sharpness)
+    targets = rng.integers(0, classes, rows)
+    if calibrated:
+        targets = (probs.cumsum(axis=1) > rng.random((rows, 1))).argmax(axis=1)
+    if classes == 2:
+        pairs = probs[:, 1], (targets == 1) * 1.0
+    else:
+        pairs = probs.max(axis=1), (probs.argmax(axis=1) == targets) * 1.0
+    assert smooth_calibration_error(probs, targets) == pytest.approx(relplot.smECE(*pairs), rel=1e-9)
+
+
+def test_smooth_error_of_a_confident_model_that_is_always_wrong():
+    assert smooth_calibration_error([[1.0, 0.0, 0.0]] * 5, [1] * 5) == pytest.approx(1, abs=0.01)
+
+
+# Abstaining.
+
+
+def test_risk_coverage_curve_agrees_with_loops():
+    probs, targets = drawn(rows=80, classes=3)
+    probs = probs.round(1)
+    probs[:, 2] = 1 - probs[:, 0] - probs[:, 1]  # many ties
+    probs = np.clip(probs, 0, 1)
+    curve = risk_coverage_curve(probs, targets)
+    confidence, wrong = probs.max(axis=1), probs.argmax(axis=1) != targets
+    assert curve.thresholds.tolist() == sorted(set(confidence.tolist()), reverse=True)
+    assert len(curve.thresholds) < 30
+    for threshold, coverage, risk in zip(curve.thresholds, curve.coverage, curve.risk, strict=True):
+        answered = confidence >= threshold
+        assert (coverage, risk) == pytest.approx((answered.mean(), wrong[answered].mean()))
+    orders = []
+    rng = np.random.default_rng(0)
+    for _ in range(2000):  # the expected area over random orders within ties
+        order = np.lexsort([rng.random(80), -confidence])
+        orders.append((np.cumsum(wrong[order]) / np.arange(1, 81)).mean())
+    assert curve.aurc == pytest.approx(np.mean(orders), abs=4 * np.std(orders) / 2000**0.5)
+
+
+def test_without_ties_the_area_is_the_mean_risk():
+    probs, targets = drawn()
+    wrong = (probs.argmax(axis=1) != targets)[np.argsort(-probs.max(axis=1))]
+    assert aurc(probs, targets) == pytest.approx((np.cumsum(wrong) / np.arange(1, 501)).mean())
+    assert risk_coverage_curve(probs, targets).aurc == aurc(probs, targets)
+
+
+@settings(max_examples=20)
+@given(st.permutations(range(12)))
+def test_the_order_of_rows_plays_no_part(order):
+    probs = softmax(np.tile(np.random.default_rng(0).normal(size=(4, 3)), (3, 1)))
+    targets = np.arange(12) % 3
+    for metric in METRICS:
+        assert metric(probs[order], targets[order]) == pytest.approx(metric(probs, targets), abs=1e-12)
+
+
+# All at once, and in blocks.
+
+
+def test_all_scores_are_those_of_the_functions():
+    probs, targets = drawn()
+    scores = all_scores(probs, targets)
+    assert scores == {metric.__name__: metric(probs, targets) for metric in METRICS}
+    classes = {"Interval", "ReliabilityCurve", "RiskCoverageCurve"}
+    not_numbers = {"all_scores", "bootstrap_intervals", "reliability_curve", "risk_coverage_curve"}
+    assert set(scores) == set(metrics.__all__) - classes - not_numbers
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_blocks_and_threads_change_no_more_than_the_last_bits(dtype, monkeypatch):
+    probs, targets = drawn(rows=1000)
+    probs = probs.astype(dtype)
+    once = all_scores(probs, targets)
+    monkeypatch.setattr(_blocks, "BLOCK", 300)
+    blocks = all_scores(probs, targets)
+    monkeypatch.setattr(_blocks, "PARALLEL", 0)
+    assert all_scores(probs, targets) == blocks
+    assert blocks == pytest.approx(once, rel=1e-12)
+
+
+def test_a_wrong_row_is_named_in_whatever_block_it_is(monkeypatch):
+    monkeypatch.setattr(_blocks, "BLOCK", 20)
+    monkeypatch.setattr(_blocks, "PARALLEL", 0)
+    probs, targets = drawn(rows=100)
+    for metric in METRICS:
+        for wrong, message in ((7.0, r"got 7.0 at position \(57, 1\)"), (0.0, "row 57 sums to")):
+            changed = probs.copy()
+            changed[57, 1] = wrong
+            with pytest.raises(ValueError, match=message):
+                metric(changed, targets)
+
+
+def test_probabilities_are_not_copied():
+    probs = np.full((100_000, 50), 0.02, np.float32)
+    targets = np.zeros(len(probs), int)
+    all_scores(probs[:100], targets[:100])
+    tracemalloc.start()
+    try:
+        all_scores(probs, targets)
+        assert tracemalloc.get_traced_memory()[1] < probs.nbytes
+    finally:
+        tracemalloc.stop()

@@ -179,14 +179,13 @@ struct Slope {
     }
 };
 
-// A p alone: what an index without smoothing needs.
+// A p alone: what an index without smoothing needs. `out` holds the exponentials, if it keeps what is stored.
 template <class S, class T>
 void write_shares(const Row<T>& x, T maximum, const Slope<T>& slope, const OutRow<T>& out, int threads) {
     Row<T> shifted = x;
     normalize(shifted, maximum, 1.0);
     const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(1));
     const Top<S> top = exponential_of_maximum<S, false>(maximum, row);
-    sum_row<S, false, false>(shifted, row, maximum, &out, threads);
     const int octaves = slope.octaves();
     const DD all = {std::ldexp(slope.all(), -octaves), 0.0};
     const Scaling<S> scaling(divide(all, multiply(top.exact, add(slope.rest, 1.0))), top.exact, top.value);
@@ -256,7 +255,10 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
     if (summary.kind != Kind::ordinary) {
         return loss_by_classes(x, target, weight, options, summary, 0.0, loss, gradient);
     }
-    const DD rest = others<S>(x, maximum, 1.0, threads);
+    const bool by_index = target.probs == nullptr;
+    const double at_target = by_index ? double(x[target.index]) : 0;  // before its place is written to
+    const bool shares_alone = gradient != nullptr && options.smoothing == 0 && by_index && x.softcap == 0;
+    const DD rest = others<S>(x, maximum, 1.0, threads, shares_alone ? gradient : nullptr);
     const DD log_sum = log_total(rest);
     if (std::isnan(log_sum.high)) {
         return loss_by_classes(x, target, weight, options, not_a_number<T>, 0.0, loss, gradient);
@@ -264,15 +266,13 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
     if (options.gamma != 0 && (options.smoothing != 0 || target.probs != nullptr)) {
         return loss_by_classes(x, target, weight, options, summary, log_sum.high, loss, gradient);
     }
-    const bool by_index = target.probs == nullptr;
     Gaps gaps;
     const bool smoothed = options.smoothing != 0;
     if (smoothed || !by_index) gaps = gaps_of<S>(x, target.probs, maximum, smoothed, threads);
     const double share = 1 - options.smoothing;
     Slope<T> slope = {share, 1, gaps.left > 0 ? options.smoothing / gaps.left : 0, gaps.left, 0, rest, target.probs};
-    double total, at_target = 0, p = 0, others_share = 0;
+    double total, p = 0, others_share = 0;
     if (by_index) {
-        at_target = double(x[target.index]);
         const double cost =
             log_sum.high + (log_sum.low + (double(maximum) - at_target));  // also where that is infinite
         const bool sure = at_target == double(maximum);
@@ -294,7 +294,6 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
     *loss = weight * total;
     if (gradient == nullptr) return;
     for (double Slope<T>::* number : {&Slope<T>::hit, &Slope<T>::smooth, &Slope<T>::more}) slope.*number *= weight;
-    const bool shares_alone = slope.smooth == 0 && by_index && x.softcap == 0;
     (shares_alone ? write_shares<S, T> : write_slope<S, T>)(x, maximum, slope, *gradient, threads);
     if (!by_index) return;
     if (at_target == -INFINITY) slope.smooth = 0;

@@ -5,10 +5,12 @@
 #include "divergence.hpp"
 #include "entmax_lanes.hpp"
 #include "loss_lanes.hpp"
+#include "network.hpp"
 #include "packed.hpp"
 #include "pipeline.hpp"
 #include "partition.hpp"
 #include "sigmoid.hpp"
+#include "sparse.hpp"
 #include "vjp.hpp"
 #include "weighted.hpp"
 
@@ -361,11 +363,32 @@ struct Loops {
     }
     static void kl_divergence(const Operands& o) { divergence<false>(o); }
     static void kl_divergence_gradient(const Operands& o) { divergence<true>(o); }
+
+    // Operands: start and stop of each row, indices, values, dense matrix, base; the sum.
+    static void sparse_product(const Operands& o) {
+        const SparseProduct<T> product = {
+            o.batch<std::int64_t>(0),
+            o.batch<std::int64_t>(1),
+            {o.args[2], 0, o.steps[o.count]},
+            {o.args[3], 0, o.steps[o.count + 1]},
+            {o.args[4], o.steps[o.count + 2], o.steps[o.count + 3]},
+            o.batch<T>(5, 4),
+            o.batch<T>(6, 5),
+            o.dimensions[3],
+        };
+        softmax::SOFTMAX_ISA::sparse_product(product, o.rows(), o.n());
+    }
 };
 
 template <void (*Body)(const Operands&), int Count, Storage storage>
 void loop(char** args, const ptrdiff_t* dimensions, const ptrdiff_t* steps, void*) {
     Body({args, dimensions, steps, Count, storage});
+    clear_exceptions();
+}
+
+template <class T>
+void epoch(Epoch& e, bool (*interrupted)()) {
+    EpochRunner<T>(e, loop<Loops<T>::cross_entropy_gradient, 7, Storage::own>).run(interrupted);
     clear_exceptions();
 }
 
@@ -382,6 +405,8 @@ extern const KernelTable table = {SOFTMAX_STRING(SOFTMAX_ISA),
                                   {SOFTMAX_KERNELS(SOFTMAX_FLOAT32)},
                                   {SOFTMAX_KERNELS(SOFTMAX_FLOAT64)},
                                   {SOFTMAX_KERNELS(SOFTMAX_FLOAT16)},
-                                  {SOFTMAX_KERNELS(SOFTMAX_BFLOAT16)}};
+                                  {SOFTMAX_KERNELS(SOFTMAX_BFLOAT16)},
+                                  epoch<float>,
+                                  epoch<double>};
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -1,10 +1,12 @@
 // The list of kernels: the module's gufuncs, the tables per instruction set and the tests are generated from it.
 //
 // KERNEL(name, core signature, operand types), the types one letter an operand, inputs first: T the kernel's own float
-// (float32 or float64), d float64, q int64, ? bool.
+// (float32 or float64, or a 16-bit one that is computed in float32), W the same but never of 16 bits, d float64, q int64,
+// i int32, ? bool.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #define SOFTMAX_KERNELS(KERNEL)                                                        \
     KERNEL(softmax, "(n),()->(n)", "TdT")                                              \
@@ -38,7 +40,8 @@
     KERNEL(binary_cross_entropies, "(n),(n),(n),(n),(o)->(n)", "TTd?dT")               \
     KERNEL(binary_cross_entropies_gradient, "(n),(n),(n),(n),(o)->(n),(n)", "TTd?dTT") \
     KERNEL(kl_divergence, "(n),(n),(),()->()", "TTddd")                                \
-    KERNEL(kl_divergence_gradient, "(n),(n),(),()->(),(n),(n)", "TTdddTT")
+    KERNEL(kl_divergence_gradient, "(n),(n),(),()->(),(n),(n)", "TTdddTT")             \
+    KERNEL(sparse_product, "(),(),(n),(n),(d,k),(k)->(k)", "qqiWWWW")
 
 namespace softmax {
 
@@ -52,10 +55,29 @@ enum Kernel {
         kernel_count
 };
 
+// An epoch of Adam, see network.hpp: what it is given, in the float type of the function, and what it changes.
+struct Epoch {
+    std::ptrdiff_t n, batch;
+    const void* X;  // (n, sizes[0])
+    const std::int64_t* targets;
+    const double* weight;  // of mean 1; nullptr: all 1
+    const std::int64_t* order;
+    const std::int64_t* sizes;  // features, hidden layers, outputs
+    int layers;                 // sizes but one
+    bool tanh;                  // else ReLU
+    double options[4];          // of cross_entropy
+    double penalty, rate, beta1, beta2, epsilon;
+    void *params, *mean, *square;
+    std::int64_t steps;
+    double total;  // of the rows' losses, each at its batch's turn
+};
+using EpochFunction = void (*)(Epoch&, bool (*interrupted)());
+
 struct KernelTable {
     const char* isa;
     Loop float32[kernel_count], float64[kernel_count];
     Loop float16[kernel_count], bfloat16[kernel_count];  // computed in float32
+    EpochFunction epoch_float32, epoch_float64;
 };
 
 #define SOFTMAX_TABLE(isa)          \

@@ -11,13 +11,14 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-// What a row weighs beside its maximum: sum of e^((x-m)/T) = 1 + others.
+// What a row weighs beside its maximum: sum of e^((x-m)/T) = 1 + others. The exponentials are stored in `kept` where that
+// is given and contiguous.
 template <class S, class T>
-DD others(Row<T> x, T maximum, double temperature, int threads) {
+DD others(Row<T> x, T maximum, double temperature, int threads, const OutRow<T>* kept = nullptr) {
     temperature = normalize(x, maximum, temperature);
     const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(temperature));
-    const Sum sum = temperature == 1 ? sum_row<S, true, false>(x, row, maximum, (const OutRow<T>*)nullptr, threads)
-                                     : sum_row<S, true, true>(x, row, maximum, (const OutRow<T>*)nullptr, threads);
+    const Sum sum = temperature == 1 ? sum_row<S, true, false>(x, row, maximum, kept, threads)
+                                     : sum_row<S, true, true>(x, row, maximum, kept, threads);
     return add(divide(sum.total, exponential_of_maximum<S, true>(maximum, row).exact), double(sum.maxima - 1));
 }
 

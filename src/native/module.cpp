@@ -81,8 +81,10 @@ Registration registrations[kernel_count];
 
 char type_number(char letter, char own) {
     switch (letter) {
-        case 'T': return own;
+        case 'T':
+        case 'W': return own;
         case 'q': return NPY_INT64;
+        case 'i': return NPY_INT32;
         case '?': return NPY_BOOL;
         default: return NPY_DOUBLE;
     }
@@ -95,6 +97,7 @@ PyObject* make_ufunc(int kernel) {
     const std::string signature = declared.signature, outputs = signature.substr(signature.find("->"));
     int n_out = 0;
     for (char c : outputs) n_out += c == '(';
+    const int narrow = std::string(declared.types).find('W') == std::string::npos ? 0 : 2;  // types to leave out
     const char own[types] = {NPY_HALF, NPY_UINT16, NPY_FLOAT, NPY_DOUBLE};
     const softmax::Loop functions[types] = {active->float16[kernel], active->bfloat16[kernel], active->float32[kernel],
                                             active->float64[kernel]};
@@ -103,8 +106,9 @@ PyObject* make_ufunc(int kernel) {
         r.data[type] = reinterpret_cast<void*>(functions[type]);
         for (int i = 0; i < operands; ++i) r.operands[type * operands + i] = type_number(declared.types[i], own[type]);
     }
-    PyObject* ufunc = PyUFunc_FromFuncAndDataAndSignature(r.loops, r.data, r.operands, types, operands - n_out, n_out,
-                                                          PyUFunc_None, declared.name, nullptr, 0, declared.signature);
+    PyObject* ufunc = PyUFunc_FromFuncAndDataAndSignature(
+        r.loops + narrow, r.data + narrow, r.operands + narrow * operands, types - narrow, operands - n_out, n_out,
+        PyUFunc_None, declared.name, nullptr, 0, declared.signature);
     if (ufunc == nullptr) return nullptr;
     softmax::numpy_call =
         std::exchange(reinterpret_cast<PyUFuncObject*>(ufunc)->vectorcall, softmax::interruptible_call);
@@ -182,6 +186,63 @@ PyObject* quick_log_softmax(PyObject*, PyObject* const* args, Py_ssize_t count) 
     return quick(softmax::kernel_log_softmax, args, count);
 }
 
+// The data of an array of a type and at least `size` entries, contiguous; nullptr with TypeError set where it is not.
+template <class T>
+T* data_of(PyObject* object, const char* name, int type, npy_intp size) {
+    PyArrayObject* array = reinterpret_cast<PyArrayObject*>(object);
+    if (PyArray_Check(object) && PyArray_TYPE(array) == type && PyArray_IS_C_CONTIGUOUS(array) &&
+        PyArray_ISALIGNED(array) && PyArray_SIZE(array) >= size) {
+        return static_cast<T*>(PyArray_DATA(array));
+    }
+    PyErr_Format(PyExc_TypeError, "%s must be a contiguous array of at least %zd entries of its type", name, size);
+    return nullptr;
+}
+
+PyObject* adam_epoch(PyObject*, PyObject* args) {
+    softmax::Epoch e = {};
+    PyObject *X, *targets, *weight, *order, *sizes, *params, *mean, *square;
+    int tanh;
+    long long steps;
+    if (!PyArg_ParseTuple(args, "OOOOOp(dddd)ndd(ddd)OOOL", &X, &targets, &weight, &order, &sizes, &tanh, &e.options[0],
+                          &e.options[1], &e.options[2], &e.options[3], &e.batch, &e.penalty, &e.rate, &e.beta1,
+                          &e.beta2, &e.epsilon, &params, &mean, &square, &steps)) {
+        return nullptr;
+    }
+    e.tanh = tanh != 0;
+    e.steps = steps;
+    e.sizes = data_of<std::int64_t>(sizes, "sizes", NPY_INT64, 2);
+    if (e.sizes == nullptr) return nullptr;
+    e.layers = int(PyArray_SIZE(reinterpret_cast<PyArrayObject*>(sizes))) - 1;
+    npy_intp parameters = 0;
+    for (int l = 0; l < e.layers; ++l) parameters += (e.sizes[l] + 1) * e.sizes[l + 1];
+    const int type = PyArray_Check(X) ? PyArray_TYPE(reinterpret_cast<PyArrayObject*>(X)) : NPY_NOTYPE;
+    if (type != NPY_FLOAT && type != NPY_DOUBLE) return PyErr_Format(PyExc_TypeError, "X must be float32 or float64");
+    e.order = data_of<std::int64_t>(order, "order", NPY_INT64, 0);
+    if (e.order == nullptr) return nullptr;
+    e.n = PyArray_SIZE(reinterpret_cast<PyArrayObject*>(order));
+    if (e.batch < 1 || e.batch > e.n) return PyErr_Format(PyExc_ValueError, "batch_size must be in [1, %zd]", e.n);
+    e.X = data_of<void>(X, "X", type, e.n * e.sizes[0]);
+    e.targets = data_of<std::int64_t>(targets, "targets", NPY_INT64, e.n);
+    if (weight != Py_None) e.weight = data_of<double>(weight, "weight", NPY_DOUBLE, e.n);
+    e.params = data_of<void>(params, "params", type, parameters);
+    e.mean = data_of<void>(mean, "mean", type, parameters);
+    e.square = data_of<void>(square, "square", type, parameters);
+    if (PyErr_Occurred()) return nullptr;
+    const auto run = [&]() -> PyObject* {
+        Py_BEGIN_ALLOW_THREADS;
+        try {
+            (type == NPY_FLOAT ? active->epoch_float32 : active->epoch_float64)(e, softmax::Call::interrupted_loops);
+        } catch (const softmax::Interrupted&) {
+            // the call has its exception
+        }
+        Py_END_ALLOW_THREADS;
+        return Py_BuildValue("dL", e.total, static_cast<long long>(e.steps));
+    };
+    if (!softmax::on_main_thread()) return run();
+    softmax::Call call;
+    return call.end(run());
+}
+
 PyObject* isa(PyObject*, PyObject*) { return PyUnicode_FromString(active->isa); }
 
 PyObject* supported_isas(PyObject*, PyObject*) {
@@ -213,6 +274,12 @@ PyMethodDef methods[] = {
     {"quick_log_softmax", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quick_log_softmax)), METH_FASTCALL,
      "quick_log_softmax(x, axis, temperature, out, /)\n--\n\nlog_softmax of a plain array; None where it takes the "
      "gufunc."},
+    {"adam_epoch", adam_epoch, METH_VARARGS,
+     "adam_epoch(X, targets, weight, order, sizes, tanh, options, batch_size, penalty, rate, betas_and_epsilon, "
+     "params, "
+     "mean, square, steps, /)\n--\n\nAn epoch over the rows in that order, which moves params, mean and square: the "
+     "sum of "
+     "the rows' losses, and the number of steps since the first epoch."},
     {"isa", isa, METH_NOARGS, "isa()\n--\n\nThe instruction set in use: 'baseline', 'avx2' or 'avx512'."},
     {"supported_isas", supported_isas, METH_NOARGS,
      "supported_isas()\n--\n\nWhat SOFTMAX_ISA may name on this processor, slowest first."},

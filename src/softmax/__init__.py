@@ -1,11 +1,11 @@
-"""From a model's scores to a decision: the softmax family, its losses and gradients, metrics and decisions.
+"""From a model's scores to a decision: the softmax family, losses, gradients, calibration, metrics and decisions.
 
 All of it needs NumPy alone but `softmax.learn`, the classifier, which is imported when it is first used.
 """
 
 import typing
 
-from . import decisions, metrics, reference
+from . import calibration, decisions, ensemble, metrics, reference
 from .binary import binary_cross_entropy
 from .divergence import kl_divergence
 from .elementwise import log_sigmoid, sigmoid
@@ -24,8 +24,10 @@ __version__ = "0.1.0"
 __all__ = [
     "Partition",
     "binary_cross_entropy",
+    "calibration",
     "cross_entropy",
     "decisions",
+    "ensemble",
     "entmax",
     "explain",
     "focal_loss",

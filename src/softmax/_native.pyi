@@ -34,9 +34,28 @@ binary_cross_entropies: np.ufunc
 binary_cross_entropies_gradient: np.ufunc
 kl_divergence: np.ufunc
 kl_divergence_gradient: np.ufunc
+sparse_product: np.ufunc
 
 def quick_softmax(x: object, axis: object, temperature: object, out: object, /) -> np.ndarray | None: ...
 def quick_log_softmax(x: object, axis: object, temperature: object, out: object, /) -> np.ndarray | None: ...
+def adam_epoch(
+    X: np.ndarray,
+    targets: np.ndarray,
+    weight: np.ndarray | None,
+    order: np.ndarray,
+    sizes: np.ndarray,
+    tanh: bool,
+    options: tuple[float, float, float, float],
+    batch_size: int,
+    penalty: float,
+    rate: float,
+    betas_and_epsilon: tuple[float, float, float],
+    params: np.ndarray,
+    mean: np.ndarray,
+    square: np.ndarray,
+    steps: int,
+    /,
+) -> tuple[float, int]: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...
 def num_threads() -> int: ...

@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelEncoder
@@ -19,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .network import Array, Network, Objective, Rows, stratified_part
 from .predictor import Predictor
+from .products import Sparse
 from .solvers import Adam, Monitor, Outcome, minimize_adam, minimize_lbfgs
 
 __all__ = ["SoftmaxClassifier"]
@@ -340,10 +342,10 @@ class SoftmaxClassifier(Predictor):
             )
         return network.pack(self.coefs_, self.intercepts_, dtype)
 
-    def _check_X_y(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
+    def _check_X_y(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Array]:
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
         check_classification_targets(y)
-        return X, y
+        return Sparse(X) if scipy.sparse.issparse(X) else X, y
 
     def _rows(self, X: Array, targets: Array, classes: Array, sample_weight: Any) -> Rows:
         """The rows with their sample and class weights in one; those of weight 0 are left out."""

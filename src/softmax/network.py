@@ -10,7 +10,8 @@ Two classes need one output, z: their logits are [0, z], so that the penalty is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -18,17 +19,33 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from . import cross_entropy, value_and_grad
+from . import _native, cross_entropy
+from ._targets import Options
+from .losses import rows_losses
+from .products import Sparse, affine, transposed_product
 
-__all__ = ["Network", "Objective", "Rows", "class_logits", "forward", "stratified_part"]
+__all__ = [
+    "LARGEST_PRODUCT",
+    "Network",
+    "Objective",
+    "Rows",
+    "class_logits",
+    "forward",
+    "largest_product",
+    "stratified_part",
+]
 
 Array = NDArray[Any]
 
+TILE = 2 << 20  # bytes of features and activations that are worked on at a time: the caches hold them
+LARGEST_PRODUCT = 2**24  # multiplications in a matrix product of a tile: about half a millisecond
+SHORTEST_TILE = 128  # rows, so that adding up the tiles' gradients costs little beside them
+
 
 class Rows(NamedTuple):
-    """Examples: X (n, n_features), dense or CSR, class indices (n,), and weights (n,), or None where all are 1."""
+    """Examples: X (n, n_features), dense or sparse, class indices (n,), and weights (n,), or None where all are 1."""
 
-    X: Array
+    X: Array | Sparse
     targets: Array
     weight: Array | None
 
@@ -40,10 +57,13 @@ class Rows(NamedTuple):
         return float(len(self.targets) if self.weight is None else self.weight.sum())
 
     def normalized(self) -> Rows:
-        """The same with weights of mean 1, in the dtype of X."""
-        if self.weight is None:
-            return self
-        return self._replace(weight=(self.weight / self.weight.mean()).astype(self.X.dtype))
+        """The same with weights of mean 1."""
+        return self if self.weight is None else self._replace(weight=self.weight / self.weight.mean())
+
+    def tiles(self, length: int) -> list[Rows]:
+        """The same in parts of up to `length` rows."""
+        n = len(self.targets)
+        return [self] if n <= length else [self.take(slice(i, i + length)) for i in range(0, n, length)]
 
 
 def stratified_part(targets: Array, fraction: float, rng: np.random.RandomState) -> NDArray[np.bool_]:
@@ -98,22 +118,14 @@ def class_logits(outputs: Array) -> Array:
     return logits
 
 
-def forward(X: Array, coefs: Sequence[Array], intercepts: Sequence[Array], activation: str) -> Array:
+def forward(X: Array | Sparse, coefs: Sequence[Array], intercepts: Sequence[Array], activation: str) -> Array:
     """The last layer's values (n, n_outputs) for X (n, n_features)."""
     apply, _ = ACTIVATIONS[activation]
-    z = X @ coefs[0] + intercepts[0]
+    z = affine(X, coefs[0], intercepts[0])
     for coef, intercept in zip(coefs[1:], intercepts[1:], strict=True):
         apply(z)
         z = z @ coef + intercept
     return z
-
-
-def _product(a: Array, b: Array, out: Array) -> Array:
-    """a @ b, where a may be sparse."""
-    if isinstance(a, np.ndarray):
-        return np.matmul(a, b, out=out)
-    out[...] = a @ b
-    return out
 
 
 @dataclass(frozen=True)
@@ -172,7 +184,7 @@ class Network:
             coef[...] = rng.uniform(-bound, bound, coef.shape)
         return params
 
-    def logits(self, params: Array, X: Array) -> Array:
+    def logits(self, params: Array, X: Array | Sparse) -> Array:
         return class_logits(forward(X, *self.unpack(params), self.activation))
 
     def mean_loss(self, params: Array, rows: Rows) -> float:
@@ -184,52 +196,110 @@ class Network:
         return {"sample_weight": rows.weight, "label_smoothing": self.label_smoothing, "gamma": self.gamma}
 
 
-class Objective:
-    """The penalised mean loss and its gradient, with the buffers that up to `n_rows` rows at a time need.
+def largest_product(network: Network) -> int:
+    """Multiplications for a row in the largest of its matrix products."""
+    return max(fan_in * fan_out for fan_in, fan_out in pairwise(network.sizes))
 
-    The gradient is one of these buffers: the next call overwrites it.
+
+class Objective:
+    """The penalised mean loss and its gradient of up to `n_rows` rows at a time.
+
+    The rows are worked on in tiles, so that no array of all logits is made, and on as many threads as the kernels may
+    use. The tiles and the order in which their gradients are added do not depend on the threads: the sum has the same
+    bits for any number of them, as long as each matrix product keeps to one. The next call overwrites the gradient.
     """
 
     def __init__(self, network: Network, penalty: float, n_rows: int, dtype: DTypeLike) -> None:
         self.network = network
         self.penalty = penalty
-        self._layers = [np.empty((n_rows, width), dtype) for width in network.sizes[1:]]
-        self._errors = [np.empty((n_rows, width), dtype) for width in network.sizes[1:-1]]
+        self._n_rows, self._dtype = n_rows, np.dtype(dtype)
         self._gradient = np.empty(network.n_params, dtype)
+        self._workers: list[_Worker] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._rows: Rows | None = None
+        self._tiles: list[Rows] = []
 
     def __call__(self, params: Array, rows: Rows) -> tuple[float, Array]:
         """f and df/dparams, the latter in the dtype of X."""
         n, n_coefs = len(rows.targets), self.network.n_coefs
-        coefs, intercepts = self.network.unpack(params)
-        layers = self._forward(rows.X, coefs, intercepts)
-        losses, error = value_and_grad(cross_entropy)(
-            class_logits(layers[-1]), rows.targets, reduction="none", **self.network.loss_options(rows)
-        )
-        gradient = self._backward(layers, error[:, -self.network.sizes[-1] :], coefs)
-        gradient *= 1 / n
-
+        loss = 0.0
+        self._gradient[...] = 0
+        for part, gradient in self._parts(params, self.tiles(rows), n):
+            loss += part
+            self._gradient += gradient
         weights = params[:n_coefs]
-        gradient[:n_coefs] += self.penalty * weights
-        return float(losses.sum(dtype=np.float64)) / n + self.penalty / 2 * float(weights @ weights), gradient
+        self._gradient[:n_coefs] += self.penalty * weights
+        return loss + self.penalty / 2 * float(weights @ weights), self._gradient
 
-    def _forward(self, X: Array, coefs: list[Array], intercepts: list[Array]) -> list[Array]:
+    def tiles(self, rows: Rows) -> list[Rows]:
+        """The tiles of `rows`, kept until other rows come: sparse ones hold their columns too."""
+        if rows is not self._rows:
+            self._rows, self._tiles = rows, rows.tiles(self._length(isinstance(rows.X, Sparse), len(rows.targets)))
+        return self._tiles
+
+    def _length(self, sparse: bool, n: int) -> int:
+        """How many of n rows make a tile, all of like length."""
+        sizes = self.network.sizes
+        width = sum(sizes[1:] if sparse else sizes) * self._dtype.itemsize
+        longest = TILE // width
+        if not sparse:
+            longest = min(longest, LARGEST_PRODUCT // largest_product(self.network))
+        return -(-n // -(-n // max(SHORTEST_TILE, longest)))
+
+    def _parts(self, params: Array, tiles: list[Rows], n: int) -> Iterator[tuple[float, Array]]:
+        """Each tile's loss and gradient, in their order; the next one's may overwrite the gradient."""
+        wanted = min(len(tiles), _native.num_threads())
+        longest = max(len(tile.targets) for tile in tiles)
+        if len(self._workers) < wanted or self._workers[0].n_rows < longest:
+            self._workers = [_Worker(self.network, longest, self._dtype) for _ in range(wanted)]
+            self._pool = ThreadPoolExecutor(wanted) if wanted > 1 else None
+        if self._pool is None:
+            for tile in tiles:
+                yield self._workers[0](params, tile, n)
+            return
+        for first in range(0, len(tiles), wanted):
+            some = zip(self._workers, tiles[first : first + wanted], strict=False)
+            for done in [self._pool.submit(worker, params, tile, n) for worker, tile in some]:
+                yield done.result()
+
+
+class _Worker:
+    """One thread's buffers for the values, errors and gradient of up to `n_rows` rows."""
+
+    def __init__(self, network: Network, n_rows: int, dtype: DTypeLike) -> None:
+        self.network, self.n_rows = network, n_rows
+        self._layers = [np.empty((n_rows, width), dtype) for width in network.sizes[1:]]
+        self._errors = [np.empty((n_rows, width), dtype) for width in network.sizes[1:-1]]
+        self._gradient = np.empty(network.n_params, dtype)
+        self._options = Options(network.label_smoothing, gamma=network.gamma)
+
+    def __call__(self, params: Array, tile: Rows, n: int) -> tuple[float, Array]:
+        """What the tile adds to the mean loss of n rows, and to its gradient."""
+        with np.errstate(over="ignore", invalid="ignore"):  # shows in the loss; the setting is each thread's own
+            coefs, intercepts = self.network.unpack(params)
+            layers = self._forward(tile.X, coefs, intercepts)
+            logits = class_logits(layers[-1])
+            factors = np.float64(1 / n) if tile.weight is None else tile.weight / n
+            losses, error = rows_losses(logits, tile.targets, factors, None, -1, self._options, True, out=logits)
+            assert error is not None
+            self._backward(layers, error[:, -self.network.sizes[-1] :], coefs)
+            return float(losses.sum()), self._gradient
+
+    def _forward(self, X: Array | Sparse, coefs: list[Array], intercepts: list[Array]) -> list[Any]:
         apply, _ = ACTIVATIONS[self.network.activation]
-        layers = [X]
+        layers: list[Any] = [X]
         for coef, intercept, buffer in zip(coefs, intercepts, self._layers, strict=True):
             if len(layers) > 1:
                 apply(layers[-1])
-            z = _product(layers[-1], coef, buffer[: X.shape[0]])
-            z += intercept
-            layers.append(z)
+            layers.append(affine(layers[-1], coef, intercept, out=buffer[: X.shape[0]]))
         return layers
 
-    def _backward(self, layers: list[Array], error: Array, coefs: list[Array]) -> Array:
+    def _backward(self, layers: list[Any], error: Array, coefs: list[Array]) -> None:
         _, backward = ACTIVATIONS[self.network.activation]
         d_coefs, d_intercepts = self.network.unpack(self._gradient)
         for depth in reversed(range(len(coefs))):
-            _product(layers[depth].T, error, d_coefs[depth])
+            transposed_product(layers[depth], error, out=d_coefs[depth])
             error.sum(axis=0, out=d_intercepts[depth])
             if depth:
                 error = np.matmul(error, coefs[depth].T, out=self._errors[depth - 1][: len(error)])
                 backward(layers[depth], error)
-        return self._gradient

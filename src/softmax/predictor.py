@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from . import log_softmax, softmax
 from .attribution import Attribution, attribute
 from .network import Array, class_logits, forward
+from .products import Sparse
 
 __all__ = ["Predictor"]
 
@@ -128,7 +129,7 @@ class Predictor(ClassifierMixin, BaseEstimator):
 
     def _outputs(self, X: Any) -> Array:
         X = self._check_X(X)
-        return forward(X, self.coefs_, self.intercepts_, self.activation)
+        return forward(Sparse(X) if scipy.sparse.issparse(X) else X, self.coefs_, self.intercepts_, self.activation)
 
     def _check_X(self, X: Any) -> Any:
         check_is_fitted(self)

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 from numpy.typing import DTypeLike
 from threadpoolctl import ThreadpoolController
 
-from . import softmax
-from .network import Array, Network, Objective, Rows
+from . import _native, softmax
+from .lbfgs import Minimum, minimize
+from .network import LARGEST_PRODUCT, Array, Network, Objective, Rows, largest_product
+from .products import Sparse, moments
 
 __all__ = ["Adam", "Monitor", "Outcome", "minimize_adam", "minimize_lbfgs"]
 
@@ -26,19 +26,13 @@ PATIENCE = 10  # iterations without an improvement by `tol` before a run is give
 DIVERGED = 2.0  # a loss this many times that of a network which knows nothing has gone wrong
 FIRST_ROUND = 20  # L-BFGS iterations before the curvature is measured again; every round is twice as long as the last
 LONG_MEMORY = 400_000  # parameters up to which L-BFGS may remember 30 steps (0.2 GB); above, 10
-SMALL_PRODUCT = 2**24  # multiplications in a matrix product that one thread does in about half a millisecond
 ROUNDING = {"d": 1e-17, "f": 1e-9}  # a fall of the objective that is nothing but rounding, by the dtype of X
 
 
 @contextmanager
-def _arithmetic(network: Network, n_rows: int) -> Iterator[None]:
-    """Overflow shows in the loss, so no warnings; and small products stay on one thread.
-
-    On a busy machine waiting for a second thread was seen to cost ten times the work.
-    """
-    largest = n_rows * max(fan_in * fan_out for fan_in, fan_out in pairwise(network.sizes))
-    threads = 1 if largest <= SMALL_PRODUCT else None
-    with np.errstate(over="ignore", invalid="ignore"), _controller().limit(limits=threads, user_api="blas"):
+def _arithmetic() -> Iterator[None]:
+    """Overflow shows in the loss, so no warnings; and every matrix product keeps to its thread, see `Objective`."""
+    with np.errstate(over="ignore", invalid="ignore"), _controller().limit(limits=1, user_api="blas"):
         yield
 
 
@@ -98,48 +92,40 @@ class Outcome:
 # --------------------------------------------------------------------------------------------------------- L-BFGS
 
 
-class _Diverged(Exception):
-    """The objective is not a finite number."""
-
-
 def minimize_lbfgs(
     objective: Objective, params: Array, rows: Rows, *, tol: float, max_iter: int, monitor: Monitor
 ) -> Outcome:
-    """Minimise over all rows with scipy's L-BFGS-B, starting at `params`.
+    """Minimise over all rows with L-BFGS, starting at `params`.
 
     Stops when no entry of the gradient, in the coordinates of `_Scaling`, exceeds tol/10, or when the objective falls
     by less than its rounding error. Without hidden layers the coordinates are renewed after 20, 60, 140, … iterations,
     since the curvature near the optimum is not that of the start: the optimum stays, the way to it gets shorter.
-    Source: Byrd, Lu, Nocedal & Zhu (1995), doi:10.1137/0916069.
     """
-    with _arithmetic(objective.network, len(rows.targets)):
-        try:
-            result, params, n_iter = _lbfgs_rounds(objective, params, rows, tol, max_iter, monitor)
-        except _Diverged:
-            best = params if monitor.best is None else monitor.best
-            return Outcome(best, max(1, len(monitor.loss_curve)), diverged=_LBFGS_DIVERGED)
+    with _arithmetic():
+        minimum, params, n_iter = _lbfgs_rounds(objective, params, rows, tol, max_iter, monitor)
+    if minimum.reason == "not finite":
+        return Outcome(monitor.choose(params), max(1, n_iter), diverged=_LBFGS_DIVERGED)
     if not monitor.loss_curve:  # the start was the optimum
-        monitor.record(params, float(result.fun))
+        monitor.record(params, minimum.value)
     params = monitor.choose(params)
     _centre_logits(objective.network, params)
-    unfinished = None if monitor.validation_stalled else _lbfgs_unfinished(result, tol, max_iter)
-    return Outcome(params, max(1, n_iter), unfinished)
+    steepest = float(np.abs(minimum.gradient).max())
+    return Outcome(params, max(1, n_iter), _lbfgs_unfinished(minimum.reason, steepest, tol, max_iter))
 
 
 def _lbfgs_rounds(
     objective: Objective, params: Array, rows: Rows, tol: float, max_iter: int, monitor: Monitor
-) -> tuple[Any, Array, int]:
-    """scipy's last result, the parameters, and the number of iterations of all rounds."""
+) -> tuple[Minimum, Array, int]:
+    """Where the last round ended, the parameters, and the number of iterations of all rounds."""
     length = FIRST_ROUND if objective.network.is_linear else max_iter
     n_iter = 0
     while True:
         scaling = _Scaling(objective, params, rows)
-        result = _lbfgs_round(objective, scaling, params, rows, min(length, max_iter - n_iter), tol, monitor)
-        params = scaling.to_params(result.x, params.dtype)
-        n_iter += result.nit
-        out_of_iterations = result.status == 1
-        if not out_of_iterations or n_iter >= max_iter or monitor.validation_stalled:
-            return result, params, n_iter
+        minimum = _lbfgs_round(objective, scaling, params, rows, min(length, max_iter - n_iter), tol, monitor)
+        params = scaling.to_params(minimum.x)
+        n_iter += minimum.n_iter
+        if minimum.reason != "max_iter" or n_iter >= max_iter:
+            return minimum, params, n_iter
         length *= 2
 
 
@@ -153,28 +139,27 @@ def _centre_logits(network: Network, params: Array) -> None:
 
 def _lbfgs_round(
     objective: Objective, scaling: _Scaling, params: Array, rows: Rows, max_iter: int, tol: float, monitor: Monitor
-) -> Any:
+) -> Minimum:
+    last = params
+
     def value_and_gradient(x: Array) -> tuple[float, Array]:
-        loss, gradient = objective(scaling.to_params(x, params.dtype), rows)
-        if not math.isfinite(loss):
-            raise _Diverged
+        nonlocal last
+        last = scaling.to_params(x)
+        loss, gradient = objective(last, rows)
         return loss, scaling.gradient(gradient)
 
-    def callback(intermediate_result: Any) -> None:
-        monitor.record(scaling.to_params(intermediate_result.x, params.dtype), float(intermediate_result.fun))
-        if monitor.validation_stalled:
-            raise StopIteration
+    def callback(value: float) -> bool:
+        monitor.record(last, value)
+        return monitor.validation_stalled
 
-    options = {
-        "maxiter": max_iter,
-        "maxfun": np.inf,
-        "gtol": tol / 10,
-        "ftol": ROUNDING[params.dtype.char],
-        "maxcor": 30 if len(params) <= LONG_MEMORY else 10,
-    }
-    start = scaling.from_params(params)
-    return scipy.optimize.minimize(
-        value_and_gradient, start, jac=True, method="L-BFGS-B", callback=callback, options=options
+    return minimize(
+        value_and_gradient,
+        scaling.from_params(params),
+        memory=30 if len(params) <= LONG_MEMORY else 10,
+        gtol=tol / 10,
+        ftol=ROUNDING[params.dtype.char],
+        max_iter=max_iter,
+        callback=callback,
     )
 
 
@@ -184,14 +169,13 @@ _LBFGS_DIVERGED = (
 )
 
 
-def _lbfgs_unfinished(result: Any, tol: float, max_iter: int) -> str | None:
-    steepest = float(np.abs(result.jac).max())
-    if result.status == 1:
+def _lbfgs_unfinished(reason: str, steepest: float, tol: float, max_iter: int) -> str | None:
+    if reason == "max_iter":
         return (
             f"L-BFGS stopped at max_iter={max_iter} with a scaled gradient of {steepest:.1g}, above tol/10: "
             "raise max_iter, alpha or tol."
         )
-    if result.status == 2 and steepest > max(100 * tol, 1e-8):
+    if reason == "stuck" and steepest > max(100 * tol, 1e-8):
         return (
             f"L-BFGS found no lower objective although the scaled gradient is {steepest:.1g}, above tol/10: "
             "standardize the features, pass X as float64, or raise tol."
@@ -205,72 +189,59 @@ class _Scaling:
     W = V / scale and b = c / bias_scale - Σⱼ centreⱼ Wⱼ, from moments of X in which row i counts with its curvature:
     wᵢ pᵢₖ (1 - pᵢₖ) for output k without hidden layers (the exact diagonal), wᵢ with them (standardized features).
     So the features' units do not matter, and X is neither copied nor changed. x is the flat vector of (V, c) and of
-    all other layers as they are, in float64.
+    all other layers as they are.
     """
 
     def __init__(self, objective: Objective, params: Array, rows: Rows) -> None:
         self.network = objective.network
-        n = len(rows.targets)
-        curvature = self._curvature(params, rows)
-        dense = isinstance(rows.X, np.ndarray)
-        shift = rows.X.mean(axis=0, dtype=np.float64)[:, None] if dense else np.zeros((rows.X.shape[1], 1))
-        first, second = _moments(rows.X, shift, curvature)
-        total = curvature.sum(axis=0)
+        n, D = len(rows.targets), self.network.sizes[0]
+        shift = np.zeros(D) if isinstance(rows.X, Sparse) else rows.X.mean(axis=0, dtype=np.float64)
+        total, first, second = np.zeros(1), np.zeros((D, 1)), np.zeros((D, 1))
+        for tile in objective.tiles(rows):
+            curvature = self._curvature(params, tile)
+            total = total + curvature.sum(axis=0, dtype=np.float64)
+            first, second = map(np.add, (first, second), moments(tile.X, shift, curvature))
         mean = first / total
         variance = np.maximum(second / n - mean * mean * (total / n), 0) + objective.penalty
         usable = np.isfinite(variance) & (variance > 0)  # not so: a constant column, or one that overflows
-        self.scale = np.sqrt(np.where(usable, variance, 1))
-        self.centre = np.where(usable, shift + mean, 0)
+        self.scale = np.sqrt(np.where(usable, variance, 1)).astype(params.dtype)
+        self.centre = np.where(usable, shift[:, None] + mean, 0).astype(params.dtype)
         self.bias_scale = np.sqrt(total / n)
 
     def _curvature(self, params: Array, rows: Rows) -> Array:
-        weight = np.ones(len(rows.targets)) if rows.weight is None else rows.weight.astype(np.float64)
+        weight = np.ones(len(rows.targets)) if rows.weight is None else rows.weight
         if not self.network.is_linear:
-            return weight[:, None]
-        probs = softmax(self.network.logits(params, rows.X), dtype=np.float64)[:, -self.network.sizes[-1] :]
+            return weight[:, None].astype(rows.X.dtype)
+        probs = softmax(self.network.logits(params, rows.X))[:, -self.network.sizes[-1] :]
         # A certain row still counts a little: a class that is separated would have no curvature, hence infinite steps.
-        curvature = probs * (1 - probs) + 1e-6
+        curvature = probs * (1 - probs) + probs.dtype.type(1e-6)
         curvature *= weight[:, None]
         return np.asarray(curvature)
 
     def from_params(self, params: Array) -> Array:
-        x = params.astype(np.float64)
+        x: Array = params.copy()
         (W, *_), (b, *_) = self.network.unpack(x)
-        b += (self.centre * W).sum(axis=0)
-        b *= self.bias_scale
+        b[:] = (b + self._shift(W)) * self.bias_scale
         W *= self.scale
         return x
 
-    def to_params(self, x: Array, dtype: DTypeLike) -> Array:
-        params = x.copy()
+    def to_params(self, x: Array) -> Array:
+        params: Array = x.copy()
         (W, *_), (b, *_) = self.network.unpack(params)
         W /= self.scale
-        b /= self.bias_scale
-        b -= (self.centre * W).sum(axis=0)
-        return np.asarray(params, dtype)
+        b[:] = b / self.bias_scale - self._shift(W)
+        return params
 
     def gradient(self, gradient: Array) -> Array:
-        """df/dx from df/dparams."""
-        g = gradient.astype(np.float64)
-        (dW, *_), (db, *_) = self.network.unpack(g)
+        """df/dx from df/dparams, in place."""
+        (dW, *_), (db, *_) = self.network.unpack(gradient)
         dW -= self.centre * db
         dW /= self.scale
         db /= self.bias_scale
-        return g
+        return gradient
 
-
-def _moments(X: Array, shift: Array, weights: Array, block: int = 1024) -> tuple[Array, Array]:
-    """Weighted column sums of X - shift and of its square, (n_features, n_weights) each, a block of rows at a time."""
-    if not isinstance(X, np.ndarray):  # sparse: never shifted
-        return X.T @ weights, X.multiply(X).T @ weights
-    first = np.zeros((X.shape[1], weights.shape[1]))
-    second = np.zeros_like(first)
-    for start in range(0, len(X), block):
-        centred = X[start : start + block] - shift.T
-        first += centred.T @ weights[start : start + block]
-        centred *= centred
-        second += centred.T @ weights[start : start + block]
-    return first, second
+    def _shift(self, W: Array) -> Array:
+        return np.asarray((self.centre * W).sum(axis=0, dtype=np.float64))
 
 
 # ----------------------------------------------------------------------------------------------------------- Adam
@@ -327,7 +298,7 @@ def minimize_adam(
     """
     start, first_rate, taken_back = params.copy(), adam.learning_rate, 0
     first = rows.take(slice(batch_size))
-    with _arithmetic(objective.network, batch_size):
+    with _arithmetic():
         limit = DIVERGED * max(math.log(max(2, objective.network.sizes[-1])), objective(params, first)[0])
         for _ in range(max_iter):
             loss = _epoch(objective, params, rows, adam, batch_size, rng)
@@ -359,19 +330,54 @@ def _epoch(
     objective: Objective, params: Array, rows: Rows, adam: Adam, batch_size: int, rng: np.random.RandomState
 ) -> float:
     """One pass over the shuffled rows; the mean of the batches' losses, not finite if that or a parameter is not."""
-    n = len(rows.targets)
-    order = rng.permutation(n)
-    dense = isinstance(rows.X, np.ndarray)
-    buffer = np.empty((min(batch_size, n) if dense else 0, rows.X.shape[1]), rows.X.dtype)
+    order = rng.permutation(len(rows.targets))
+    small = batch_size * largest_product(objective.network) <= LARGEST_PRODUCT
+    by_batches = _small_epoch if small and isinstance(rows.X, np.ndarray) else _large_epoch
+    total = by_batches(objective, params, rows, adam, batch_size, order)
+    return total / len(order) if np.isfinite(params).all() else math.nan
+
+
+def _small_epoch(objective: Objective, params: Array, rows: Rows, adam: Adam, batch_size: int, order: Array) -> float:
+    """In one native call: for small layers the calls would take longer than the arithmetic."""
+    network = objective.network
+    total, adam.steps = _native.adam_epoch(
+        np.ascontiguousarray(rows.X),
+        rows.targets.astype(np.int64, copy=False),
+        rows.weight,
+        order.astype(np.int64, copy=False),
+        np.array(network.sizes, np.int64),
+        network.activation == "tanh",
+        (network.label_smoothing, network.gamma, 0.0, 0.0),
+        batch_size,
+        objective.penalty,
+        adam.learning_rate,
+        (adam.beta1, adam.beta2, adam.epsilon),
+        params,
+        adam.mean,
+        adam.square,
+        adam.steps,
+    )
+    return float(total)
+
+
+def _large_epoch(objective: Objective, params: Array, rows: Rows, adam: Adam, batch_size: int, order: Array) -> float:
+    n_features, dtype = rows.X.shape[1], rows.X.dtype
+    buffer = None if isinstance(rows.X, Sparse) else np.empty((batch_size, n_features), dtype)
     total = 0.0
-    for start in range(0, n, batch_size):
+    for start in range(0, len(order), batch_size):
         index = order[start : start + batch_size]
-        # mode="clip" lets take write straight into `out`; every index is in range.
-        X = np.take(rows.X, index, axis=0, out=buffer[: len(index)], mode="clip") if dense else rows.X[index]
-        weight = None if rows.weight is None else rows.weight[index]
-        loss, gradient = objective(params, Rows(X, rows.targets[index], weight))
+        loss, gradient = objective(params, _batch(rows, index, buffer))
         total += loss * len(index)
         if not math.isfinite(total):
             break
         adam.step(params, gradient)
-    return total / n if np.isfinite(params).all() else math.nan
+    return total
+
+
+def _batch(rows: Rows, index: Array, buffer: Array | None) -> Rows:
+    """The same rows as `rows.take(index)`, dense ones in the buffer."""
+    if buffer is None or isinstance(rows.X, Sparse):
+        return rows.take(index)
+    # mode="clip" lets take write straight into `out`; every index is in range.
+    X = np.take(rows.X, index, axis=0, out=buffer[: len(index)], mode="clip")
+    return Rows(X, rows.targets[index], None if rows.weight is None else rows.weight[index])

@@ -1,0 +1,235 @@
+"""SoftmaxClassifier beside scikit-learn's LogisticRegression and MLPClassifier.
+
+    python benchmarks/bench_learn.py [--rounds N] [--quick]
+
+Each library runs in a process of its own, a new one for each round, in turn; timed is `fit`, after one of a small
+problem. Linear models: the seconds to the default stopping point, and the objective there (mean loss + penalty, times
+the rows), computed in float64 from the coefficients; ours counts only if its objective is not above scikit-learn's.
+Networks: the seconds for as many epochs as it takes to the loss on held-out rows that scikit-learn's default fit ends
+with; which epoch that is was found before, in fits that are not timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from harness import environment, machine, processors
+from report import grid, number, save_json
+
+RESULTS = Path(__file__).with_name("results")
+TOLERANCE = 1e-7  # relative: how far above scikit-learn's an objective may be
+
+
+class Problem(NamedTuple):
+    """What is fitted, and rows to judge a network by."""
+
+    X: Any
+    y: Any
+    test_X: Any = None
+    test_y: Any = None
+
+
+# ------------------------------------------------------------------------------------------------------ the problems
+
+
+def zipf(quick: bool) -> Problem:
+    """TF-IDF rows of texts whose words follow Zipf's law: 11,000 x 42,000, 130 words a row, 20 classes."""
+    import scipy.sparse
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    n, words, length, classes = (300, 500, 30, 4) if quick else (11_000, 42_000, 130, 20)
+    rng = np.random.default_rng(0)
+    y = rng.integers(classes, size=n)
+    common = 1 / np.arange(1, words + 1)
+    found = np.empty((n, length), np.int64)
+    for k in range(classes):
+        weights = np.cumsum(common * np.exp(rng.standard_normal(words)))
+        of_class = np.flatnonzero(y == k)
+        found[of_class] = np.searchsorted(weights, rng.random((len(of_class), length)) * weights[-1])
+    ones = np.ones(found.size)
+    counts = scipy.sparse.csr_array((ones, found.ravel(), np.arange(0, found.size + 1, length)), (n, words))
+    counts.sum_duplicates()
+    return Problem(TfidfTransformer(sublinear_tf=True).fit_transform(counts), y)
+
+
+def dense(quick: bool) -> Problem:
+    """100,000 x 100 normal features, 100 classes drawn from a softmax of them."""
+    n, features, classes = (2000, 10, 5) if quick else (100_000, 100, 100)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, features))
+    logits = 0.4 * X @ rng.standard_normal((features, classes))
+    return Problem(X, (logits + rng.gumbel(size=logits.shape)).argmax(axis=1))
+
+
+def held_out(name: str) -> Problem:
+    from sklearn import datasets
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import StandardScaler
+
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    train_X, test_X, train_y, test_y = train_test_split(X, y, test_size=0.3, random_state=0, stratify=y)
+    return Problem(train_X, train_y, test_X, test_y)
+
+
+def digits(quick: bool) -> Problem:
+    """Digits, (100,) ReLU."""
+    return held_out("digits")
+
+
+def iris(quick: bool) -> Problem:
+    """Iris, (4,) tanh."""
+    return held_out("iris")
+
+
+PROBLEMS: dict[str, Callable[[bool], Problem]] = {"zipf": zipf, "dense": dense, "digits": digits, "iris": iris}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "digits": {"hidden_layer_sizes": (100,), "activation": "relu"},
+    "iris": {"hidden_layer_sizes": (4,), "activation": "tanh"},
+}
+
+# ------------------------------------------------------------------------------------------------------ one process
+
+
+def model_of(library: str, name: str, epochs: int | None = None) -> Any:
+    """What is timed. All options but the shape of a network, its seed and its epochs are the defaults, where C = 1."""
+    shape = NETWORKS.get(name)
+    more = {} if epochs is None else {"max_iter": epochs, "tol": 0.0}
+    if library == "softmax":
+        from softmax.learn import SoftmaxClassifier
+
+        linear = {"alpha": 1.0, "max_iter": 1000}
+        return SoftmaxClassifier(**linear) if shape is None else SoftmaxClassifier(**shape, random_state=0, **more)
+    if shape is None:
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(max_iter=1000)
+    from sklearn.neural_network import MLPClassifier
+
+    return MLPClassifier(**shape, random_state=0, **more)
+
+
+def objective(model: Any, problem: Problem) -> float:
+    """Sum of the losses + half the sum of the squared weights, in float64."""
+    from scipy.special import logsumexp
+
+    coef, intercept = (
+        (model.coefs_[0], model.intercepts_[0]) if hasattr(model, "coefs_") else (model.coef_.T, model.intercept_)
+    )
+    logits = problem.X @ coef.astype(np.float64) + intercept.astype(np.float64)
+    losses = logsumexp(logits, axis=1) - logits[np.arange(len(problem.y)), problem.y]
+    return float(losses.sum() + 0.5 * np.square(coef, dtype=np.float64).sum())
+
+
+def held_out_loss(model: Any, problem: Problem, dtype: str) -> float:
+    from sklearn.metrics import log_loss
+
+    return float(log_loss(problem.test_y, model.predict_proba(problem.test_X.astype(dtype))))
+
+
+def child(library: str, name: str, dtype: str, epochs: int | None, quick: bool) -> None:
+    """One process: prints seconds, iterations and what is judged by, as JSON."""
+    warnings.simplefilter("ignore")
+    problem = PROBLEMS[name](quick)
+    X = problem.X.astype(dtype)
+    model_of(library, name, 2).fit(X[:200], problem.y[:200])  # what is loaded at the first call
+    model = model_of(library, name, epochs)
+    start = time.perf_counter()
+    model.fit(X, problem.y)
+    seconds = time.perf_counter() - start
+    judged = held_out_loss(model, problem, dtype) if name in NETWORKS else objective(model, problem)
+    print(json.dumps({"seconds": seconds, "iterations": int(np.max(model.n_iter_)), "judged": judged}))
+
+
+# ------------------------------------------------------------------------------------------------------ all of them
+
+
+def run(library: str, name: str, dtype: str, epochs: int | None, quick: bool) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", library, name, dtype, str(epochs or 0)]
+    if quick:
+        command.append("--quick")
+    surroundings = os.environ | environment(processors())
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def epochs_to(loss: float, name: str, dtype: str, quick: bool) -> int:
+    """The first epoch, of every fifth one, whose loss on the held-out rows is no higher."""
+    for epochs in range(5, 401, 5):
+        if run("softmax", name, dtype, epochs, quick)["judged"] <= loss:
+            return epochs
+    raise ValueError(f"{name} in {dtype}: no epoch reaches a held-out loss of {loss:.4g}")
+
+
+def measured(name: str, rounds: int, quick: bool) -> list[dict[str, Any]]:
+    """Both libraries in both dtypes, in turn, round by round: the medians, and the ratio to the faster of theirs."""
+    ways = [(library, dtype) for dtype in ("float64", "float32") for library in ("sklearn", "softmax")]
+    epochs: dict[tuple[str, str], int | None] = dict.fromkeys(ways)
+    if name in NETWORKS:
+        for dtype in ("float64", "float32"):
+            loss = run("sklearn", name, dtype, None, quick)["judged"]
+            epochs["softmax", dtype] = epochs_to(loss, name, dtype, quick)
+    answers: dict[tuple[str, str], list[dict[str, Any]]] = {way: [] for way in ways}
+    for number_of_round in range(rounds):
+        for way in ways:
+            print(f"{name} {' '.join(way)}, round {number_of_round + 1}", file=sys.stderr)
+            answers[way].append(run(*way[:1], name, way[1], epochs[way], quick))
+    for dtype in ("float64", "float32"):
+        ours, theirs = (answers[library, dtype][0]["judged"] for library in ("softmax", "sklearn"))
+        if ours > theirs + TOLERANCE * abs(theirs):
+            raise ValueError(f"{name} in {dtype}: ours ends at {ours:.10g}, above scikit-learn's {theirs:.10g}")
+    better = [min(answers["sklearn", dtype][i]["seconds"] for dtype in ("float64", "float32")) for i in range(rounds)]
+    return [
+        {
+            "problem": name,
+            "library": library,
+            "dtype": dtype,
+            "seconds": statistics.median(a["seconds"] for a in found),
+            "times_ours": statistics.median(b / a["seconds"] for a, b in zip(found, better, strict=True))
+            if library == "softmax"
+            else None,
+            "iterations": found[0]["iterations"],
+            "judged": found[0]["judged"],
+        }
+        for (library, dtype), found in answers.items()
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each library (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="small linear problems, to see that it runs")
+    parser.add_argument("--only", choices=PROBLEMS, action="append", help="one of the problems; may be repeated")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to (default: %(default)s)")
+    parser.add_argument("--child", nargs=4, metavar=("LIBRARY", "PROBLEM", "DTYPE", "EPOCHS"), help=argparse.SUPPRESS)
+    chosen = parser.parse_args(argv)
+    if chosen.child:
+        library, name, dtype, epochs = chosen.child
+        child(library, name, dtype, int(epochs) or None, chosen.quick)
+        return 0
+    cases = [case for name in chosen.only or PROBLEMS for case in measured(name, chosen.rounds, chosen.quick)]
+    rows = [["problem", "library", "dtype", "seconds", "sklearn's better / ours", "iterations", "objective or loss"]]
+    for case in cases:
+        ratio = "" if case["times_ours"] is None else number(case["times_ours"])
+        seconds, judged = number(case["seconds"]), f"{case['judged']:.9g}"
+        rows.append([case["problem"], case["library"], case["dtype"], seconds, ratio, str(case["iterations"]), judged])
+    print(grid(rows))
+    save_json(machine(processors()) | {"rounds": chosen.rounds, "cases": cases}, chosen.results / "learn.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
