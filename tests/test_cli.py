@@ -159,7 +159,10 @@ def test_apply_takes_nan_for_a_number(run):
         (["folder"], "folder: is a directory"),
         (["folder.npy"], "folder.npy: is a directory"),
         (["empty.csv"], "empty.csv: is empty"),
-        (["x.docx"], "x.docx: unknown type of file, expected one of .csv, .tsv, .txt, .parquet, .npy, .npz"),
+        (
+            ["x.docx"],
+            "x.docx: unknown type of file, expected one of .csv, .tsv, .txt, .parquet, .npy, .npz, .safetensors",
+        ),
         (["ragged.csv"], "ragged.csv, row 2 (line 2): 3 fields where the first row has 2"),
         (["words.csv"], "words.csv, row 2 (line 3), column 'b': 'x' is not a number"),
         (["hole.csv"], "hole.csv, row 1 (line 2), column 'a': the number is missing"),
@@ -240,18 +243,20 @@ def test_explain_names_what_is_wrong(run, words, expected):
 def test_train_says_what_it_detected_trained_and_tested(run, tmp_path):
     (tmp_path / "people.csv").write_text(people())
     result = run("train", "people.csv", "--target", "drink")
-    assert (result.status, result.err) == (0, "")
-    lines = result.out.split("\n")
+    assert result.status == 0
+    lines = result.err.split("\n")
+    assert len(lines) == 6
     assert lines[0] == "Read people.csv: 120 rows, 5 columns"
     assert lines[1].split()[:5] == ["target", "drink,", "2", "classes:", "beer"]
     assert lines[2].split() == ["numeric", "3", "columns:", "age,", "score,", "member"]
     assert lines[3].split() == ["categorical", "1", "column:", "city"]
     assert lines[4].startswith("  missing      age 10, city 4")
-    assert lines[5].startswith("Trained softmax regression (no hidden layer) on 96 rows: ")
-    assert lines[6] == "Tested on 24 rows held out"
-    assert [line.split("  ")[1] for line in lines[7:10]] == ["accuracy", "log-loss", "calibration error"]
-    assert float(lines[7].split()[1]) > 75
-    assert lines[10] == "Saved people.skops. To use it: softmax predict people.skops FILE"
+    lines = result.out.split("\n")
+    assert lines[0].startswith("Trained softmax regression (no hidden layer) on 96 rows: ")
+    assert lines[1] == "Tested on 24 rows held out"
+    assert [line.split("  ")[1] for line in lines[2:5]] == ["accuracy", "log-loss", "calibration error"]
+    assert float(lines[2].split()[1]) > 75
+    assert lines[5] == "Saved people.skops. To use it: softmax predict people.skops FILE"
 
 
 def test_predict_writes_prediction_confidence_and_probabilities(model):
@@ -340,7 +345,7 @@ def test_numpy_files_are_tables(run, name):
     np.savez("data.npz", X=x, y=y)
     trained = run("train", name, "--target", "x3" if name == "data.npy" else "y", "-o", "m.skops")
     assert trained.status == 0
-    assert "numeric  3 columns: x0, x1, x2" in trained.out
+    assert "numeric  3 columns: x0, x1, x2" in trained.err
     np.save("new.npy", x)
     out = pl.read_csv(run("predict", "m.skops", "new.npy").out.encode())
     assert (out["prediction"].to_numpy() == y).mean() > 0.8
@@ -372,9 +377,8 @@ def test_every_training_option_changes_the_model(run, tmp_path):
 def test_training_that_ran_out_of_iterations_says_so(run, tmp_path):
     (tmp_path / "people.csv").write_text(people())
     result = run("train", "people.csv", "--target", "drink", "--max-iter", "2")
-    assert (
-        result.err
-        == "softmax: note: training stopped at the limit of 2 iterations: a higher --max-iter may fit better\n"
+    assert result.err.endswith(
+        "\nsoftmax: note: training stopped at the limit of 2 iterations: a higher --max-iter may fit better\n"
     )
 
 
@@ -420,14 +424,16 @@ def test_columns_that_cannot_be_learned_from_are_left_out(run):
             "": range(rows),
             "name": [f"person {i}" for i in range(rows)],
             "empty": pl.Series([None] * rows, dtype=pl.Float64),
-            "born": pl.date_range(pl.date(2000, 1, 1), pl.date(2000, 3, 20), eager=True),
+            "always": ["a constant that goes on and on"] * rows,
+            "list": [[1]] * rows,
             "x": np.arange(rows) % 7,
             "y": ["a", "b"] * (rows // 2),
         }
     ).write_parquet("data.parquet")
     assert (
-        "  left out  a column (without a name), name (80 different texts), empty (empty), born (holds Date)\n"
-        in run("train", "data.parquet", "--target", "y").out
+        "  left out  a column (without a name), name (80 different texts), empty (empty), "
+        "always (always a constant that goes…), list (holds List(Int64))\n"
+        in run("train", "data.parquet", "--target", "y").err
     )
     assert run("train", "data.parquet", "--target", "y", "--drop", "x").line.startswith(
         "data.parquet: no column to learn from beside the target; one is left out (without a name); name is left"
@@ -446,7 +452,8 @@ def test_categories_and_classes_are_told_apart_as_they_are_spelled(run, tmp_path
     (tmp_path / "three.csv").write_text("kind,y\n" + "TRUE,TRUE\nFALSE,FALSE\nMAYBE,MAYBE\n" * 10)
     (tmp_path / "one.csv").write_text("kind,y\nTRUE,TRUE\n")
     trained = run("train", "three.csv", "--target", "y", "--test", "one.csv")
-    assert (trained.status, trained.err) == (0, "")
+    assert trained.status == 0
+    assert "note" not in trained.err
     predicted = run("predict", "three.skops", "one.csv")
     assert predicted.err == ""
     assert predicted.out.split("\n")[1].startswith("TRUE,0.9")
@@ -457,8 +464,8 @@ def test_european_and_untidy_csv(run, tmp_path):
     (tmp_path / "people.csv").write_bytes((text + "\r\n\r\n").encode())
     result = run("train", "people.csv", "--target", "drink")
     assert result.status == 0
-    assert "people.csv: 120 rows, 5 columns" in result.out
-    assert "numeric      3 columns: age, score, member" in result.out
+    assert "people.csv: 120 rows, 5 columns" in result.err
+    assert "numeric      3 columns: age, score, member" in result.err
 
 
 def test_a_class_of_one_row_is_trained_on_and_tiny_tables_are_not_tested(run, tmp_path):
@@ -505,8 +512,15 @@ def test_train_names_what_is_wrong_with_the_table(run, tmp_path, text, expected)
     ("words", "expected"),
     [
         ("missing.csv --target y", "missing.csv: no such file or directory"),
-        ("folder --target y -o m.skops", "folder: is a directory"),
-        ("d.xlsx --target y", "d.xlsx: unknown type of file, expected one of .csv, .tsv, .txt, .parquet, .npy, .npz"),
+        (
+            "folder --target y -o m.skops",
+            "folder: is a directory without images, expected one subfolder of them a class",
+        ),
+        (
+            "d.xlsx --target y",
+            "d.xlsx: unknown type of file, expected one of .csv, .tsv, .txt, .jsonl, .ndjson, .parquet, .npy, .npz, "
+            ".safetensors, .ft",
+        ),
         ("cube.npy --target x0", "cube.npy: array 'x' has shape (2, 2, 2), expected one or two dimensions"),
         ("two.npz --target a", "two.npz: the arrays must have the same number of rows, got a (3,), b (4,)"),
         ("d.csv", "Missing option '--target'. Try: softmax train --help"),
@@ -566,7 +580,11 @@ HEAD = "age,score,city,member,drink\n"
         ("", "", "stdin: is empty"),
         (HEAD + "1,2,Rome,true,\n", "--top-k 3", "--top-k 3: must lie between 1 and 2, the number of classes"),
         (HEAD + "1,2,Rome,true,\n", "--abstain-below 1.5", "--abstain-below 1.5: must lie between 0 and 1"),
-        (HEAD + "1,2,Rome,true,\n", "-o o.xls", "o.xls: cannot write this type of file, only .csv, .tsv, .parquet"),
+        (
+            HEAD + "1,2,Rome,true,\n",
+            "-o o.xls",
+            "o.xls: cannot write this type of file, only .csv, .tsv, .parquet, .jsonl, .ndjson",
+        ),
     ],
 )
 def test_predict_names_what_is_wrong(model, data, words, expected):
@@ -846,6 +864,8 @@ def test_progress_is_for_terminals_only(model, monkeypatch):
     words = ["train", "people.csv", "--target", "drink", "--hidden", "4", "--max-iter", "20"]
     assert "loss" not in model(*words).err
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
+    assert "loss" not in model(*words).err  # it is over within two seconds
+    monkeypatch.setattr("softmax.cli.console.PATIENCE", 0)
     assert "loss" in model(*words).err
 
 

@@ -90,6 +90,17 @@ def test_top_k_takes_the_lower_index_first_in_a_tie():
     assert top_k([0.2, 0.3, 0.2, 0.3], 4)[0].tolist() == [1, 3, 0, 2]
 
 
+@pytest.mark.parametrize("floor", [0.0, -np.inf])
+def test_top_k_of_many_classes_is_that_of_sorting(floor):
+    scores = np.random.default_rng(0).integers(0, 300, (20, 500)) / 64  # ties
+    scores[0] = floor
+    scores[1, 7:] = floor
+    indices, values = top_k(scores, 5)
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    assert (indices == expected).all()
+    assert (values == np.take_along_axis(scores, expected, axis=1)).all()
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8", "int64"])
 def test_top_k_keeps_the_dtype(dtype):
     indices, values = top_k(np.array([1, 3, 0, 2], dtype), 2)

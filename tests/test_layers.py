@@ -19,7 +19,7 @@ LAYERS = [
     "report",
     "plot",
     "learn",
-    "predictor",
+    "predictor words",
     "solvers attribution",
     "network lbfgs",
     "products",

@@ -78,11 +78,23 @@ def top_k(probs: ArrayLike, k: int) -> tuple[NDArray[np.intp], NDArray[Any]]:
         raise ValueError(f"k must lie in [1, {p.shape[-1]}], the number of classes, got {k}")
     if np.isnan(p).any():
         raise ValueError(f"probs must not hold NaN, got one at position {tuple(np.argwhere(np.isnan(p))[0].tolist())}")
+    if p.dtype.kind == "f" and p.shape[-1] >= 100 * k and not np.isneginf(p).any():
+        indices = _maxima(p, k)
+        return indices, np.take_along_axis(p, indices, axis=-1)
     # Sorting the reversed row and reversing again keeps ties in ascending order without negating, which unsigned
     # integers would not survive.
     order = p.shape[-1] - 1 - np.argsort(p[..., ::-1], axis=-1, kind="stable")
     indices = order[..., ::-1][..., :k]
     return indices, np.take_along_axis(p, indices, axis=-1)
+
+
+def _maxima(p: NDArray[Any], k: int) -> NDArray[np.intp]:
+    """The indices of the k largest entries of each row: with many classes, a pass for each takes less than sorting."""
+    left, indices = p.copy(), np.empty((*p.shape[:-1], k), np.intp)
+    for i in range(k):
+        indices[..., i] = left.argmax(axis=-1)
+        np.put_along_axis(left, indices[..., i : i + 1], -np.inf, axis=-1)
+    return indices
 
 
 class ConformalSets:

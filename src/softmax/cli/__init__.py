@@ -8,12 +8,13 @@ import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from .console import Problem, Status, complain
+from .console import FULL, Problem, Status, complain
 
 __all__ = ["main"]
 
 # The packages that may be missing, by the extra that brings them.
-OPTIONAL = dict.fromkeys(("joblib", "polars", "rich", "scipy", "skops", "sklearn", "threadpoolctl", "typer"), "cli")
+CLI = ("joblib", "polars", "rich", "scipy", "skops", "sklearn", "threadpoolctl", "typer", "zstandard")
+OPTIONAL = dict.fromkeys(CLI, "cli") | {"PIL": "images"}
 OPTIONAL |= dict.fromkeys(("jinja2", "matplotlib"), "report") | dict.fromkeys(("onnx", "onnxruntime"), "onnx")
 
 
@@ -58,10 +59,12 @@ def _judge(error: BaseException) -> tuple[Status, str]:
         command = getattr(getattr(error, "ctx", None), "command_path", "softmax")
         return Status.WRONG_INPUT, f"{error.format_message()} Try: {command} --help"
     if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in OPTIONAL:
-        extra = OPTIONAL[package]
+        extra, package = OPTIONAL[package], {"PIL": "pillow"}.get(package, package)
         return Status.WRONG_INPUT, f"this needs {package}, which is not installed: pip install 'softmax[{extra}]'"
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return Status.INTERRUPTED, "interrupted"
+    if isinstance(error, OSError) and error.errno in FULL:
+        return Status.FAILED, f"cannot write: {str(error.strerror).lower()}"
     if isinstance(error, MemoryError):
         return Status.FAILED, "not enough memory"
     return Status.FAILED, f"unexpected {type(error).__name__}: {error} (--traceback shows where)"

@@ -43,7 +43,11 @@ def _option(help: str, metavar: str, *names: str, default: str | None = None) ->
 
 Temperature = Annotated[float, _option("Divide the scores by it: above 1 evens out, below 1 sharpens.", "T")]
 Report = Annotated[str | None, _option("Write a report to look at in a browser.", "FILE.html", default="none")]
-TABLE = typer.Argument(help="A .csv, .parquet, .npy or .npz file, or - for CSV on stdin.", metavar="DATA")
+TABLE = typer.Argument(
+    help="A .csv, .tsv or .jsonl file (or .gz, .zst of it), .parquet, .npy, .npz, .safetensors, fastText's .txt or "
+    ".ft, a folder of images, or - for CSV on stdin.",
+    metavar="DATA",
+)
 
 
 def run(words: list[str]) -> None:
@@ -104,31 +108,45 @@ def explain(
 @app.command()
 def train(
     data: Annotated[str, TABLE],
-    target: Annotated[str, _option("The column that holds the class.", "COLUMN")],
+    target: Annotated[
+        str | None,
+        _option(
+            "The column that holds the class, or a file of labels.", "COLUMN|FILE", default="label of texts, images"
+        ),
+    ] = None,
     hidden: Annotated[str, _option("Neurons in each hidden layer, such as 64,32.", "SIZES", default="none")] = "",
     activation: Annotated[Activation, typer.Option(help="Of the hidden layers.")] = Activation.RELU,
-    alpha: Annotated[float, _option("Strength of the penalty on large weights.", "X")] = 1e-2,
+    alpha: Annotated[
+        float | None, _option("Strength of the penalty on large weights.", "X", default="0.01, with texts 0.1")
+    ] = None,
     max_iter: Annotated[int, _option("Iterations at most.", "N")] = 200,
     seed: Annotated[int, _option("The same seed gives the same model.", "N")] = 0,
-    drop: Annotated[str, _option("Columns to leave out, separated by commas.", "NAMES", default="none")] = "",
+    text: Annotated[
+        list[str] | None, _option("Columns of free text, separated by commas.", "NAMES", default="found")
+    ] = None,
+    numeric: Annotated[list[str] | None, _option("Columns of numbers.", "NAMES", default="found")] = None,
+    categorical: Annotated[list[str] | None, _option("Columns of categories.", "NAMES", default="found")] = None,
+    drop: Annotated[list[str] | None, _option("Columns to leave out.", "NAMES", default="none")] = None,
     test: Annotated[str | None, _option("A table to test on.", "FILE", default="a fifth of DATA, held out")] = None,
     output: Annotated[
         str | None, _option("Where to save the model.", "FILE", "-o", "--output", default="DATA's name.skops")
     ] = None,
     report: Report = None,
 ) -> None:
-    """Train a classifier on a table, test it, and save it.
+    """Train a classifier on a table, texts or images, and test it.
 
-    Columns of numbers are scaled, texts are taken as categories, and missing values are filled in. The test is on rows
-    that were not trained on.
+    Numbers are scaled, dates become numbers, each category and each word of a text gets a weight of its own, and
+    missing values are filled in. The test is on rows that were not trained on. Ctrl-C keeps the best model so far.
 
     Example: softmax train iris.csv --target species
     """
+    from .columns import Said
     from .training import Training, train
 
     layers = tuple(_neurons(word) for word in _names(hidden))
     training = Training(layers, activation.value, alpha, max_iter, seed)
-    train(data, target, training, _names(drop), test, output, report)
+    said = Said(*(_names(",".join(option or [])) for option in (numeric, categorical, text, drop)))
+    train(data, target, training, said, test, output, report)
 
 
 @app.command()
@@ -136,7 +154,7 @@ def predict(
     model: Annotated[str, typer.Argument(help="A model that softmax train has saved.", metavar="MODEL")],
     data: Annotated[str, TABLE],
     output: Annotated[
-        str | None, _option("A .csv, .tsv or .parquet file.", "FILE", "-o", "--output", default="CSV on stdout")
+        str | None, _option("A .csv, .tsv, .parquet or .jsonl file.", "FILE", "-o", "--output", default="CSV on stdout")
     ] = None,
     top_k: Annotated[int | None, _option("Write only the K most probable classes.", "K", default="all")] = None,
     abstain_below: Annotated[
@@ -146,9 +164,11 @@ def predict(
 ) -> None:
     """Predict classes and their probabilities with a model.
 
+    The table is read and written in parts: it may be larger than the memory.
+
     Example: softmax predict iris.skops new.csv --abstain-below 0.7
     """
-    from .training import predict
+    from .predicting import predict
 
     predict(model, data, output, top_k, abstain_below, keep)
 
@@ -157,6 +177,10 @@ def predict(
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model that softmax train has saved.", metavar="MODEL")],
     data: Annotated[str, TABLE],
+    target: Annotated[
+        str | None,
+        _option("The column that holds the class, or a file of labels.", "COLUMN|FILE", default="as trained"),
+    ] = None,
     report: Report = None,
 ) -> None:
     """Test a model on a table that holds the true classes.
@@ -165,7 +189,7 @@ def evaluate(
     """
     from .evaluate import evaluate
 
-    evaluate(model, data, report)
+    evaluate(model, data, target, report)
 
 
 @app.command()

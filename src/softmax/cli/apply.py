@@ -102,10 +102,11 @@ def _is_name(word: str) -> bool:
 
 
 def _read_file(name: str) -> Numbers:
-    from .tables import read_arrays, read_bytes, read_table
+    from .arrays import ARRAYS, read_arrays
+    from .tables import read_table
 
-    if Path(name).suffix.lower() in (".npy", ".npz") and not Path(name).is_dir():
-        arrays = read_arrays(name, read_bytes(name))
+    if Path(name).suffix.lower() in ARRAYS:
+        arrays = read_arrays(name)
         if len(arrays) != 1:
             raise Problem(f"{name}: holds {len(arrays)} arrays ({', '.join(arrays)}), apply takes one: save it as .npy")
         (values,) = arrays.values()

@@ -6,12 +6,19 @@ import errno
 import os
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO
+
+PATIENCE = 2.0  # seconds without a sign of life
+
+
+# Errors of writing for which nobody at the keyboard is to blame.
+FULL = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 
 
 class Status(IntEnum):
@@ -61,18 +68,31 @@ def warnings_as_notes() -> Iterator[None]:
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[int, float], None]]:
-    """A progress bar on stderr where that is a terminal; yields a function of the iteration and the loss."""
+def progress(title: str, total: float | None) -> Iterator[Callable[[float, str], None]]:
+    """A bar with the time left, on stderr where that is a terminal; yields a function of what is done and a remark.
+
+    It appears after PATIENCE seconds: what is over by then needs none. A `total` of None is not known.
+    """
     if not sys.stderr.isatty():
-        yield lambda iteration, loss: None
+        yield lambda done, remark: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = TextColumn(title), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("", total=total)
-        yield lambda iteration, loss: bars.update(task, completed=iteration, description=f"loss {loss:.4f}")
+    columns = TextColumn(title), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("left")
+    bars = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    task, begun = bars.add_task("", total=total), time.monotonic()
+
+    def show(done: float, remark: str = "") -> None:
+        bars.update(task, completed=done, description=remark)
+        if not bars.live.is_started and time.monotonic() - begun >= PATIENCE:
+            bars.start()
+
+    try:
+        yield show
+    finally:
+        if bars.live.is_started:
+            bars.stop()
 
 
 def check_writable(path: str | Path, suffixes: tuple[str, ...]) -> None:
@@ -108,7 +128,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             os.unlink(temporary)
             raise
     except OSError as error:
-        status = Status.FAILED if error.errno in (errno.ENOSPC, errno.EIO) else Status.WRONG_INPUT
+        status = Status.FAILED if error.errno in FULL else Status.WRONG_INPUT
         raise Problem(f"{path}: cannot write: {error.strerror or error}", status) from error
 
 

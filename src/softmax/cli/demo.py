@@ -13,8 +13,9 @@ from .. import explain, softmax
 from .._text import percent, table
 from .console import check_writable
 from .models import Facts, Model, features
+from .predicting import prediction_table
 from .tables import Table, write_table
-from .training import MODEL_FILE, Training, class_text, describe_test, hold_out, prediction_table, train_and_tell
+from .training import MODEL_FILE, Training, class_text, describe_test, hold_out, train_and_tell
 
 NEW_ROWS = 10
 SHADES = " ░▒▓█"
@@ -28,7 +29,7 @@ def demo(output: str) -> None:
 
     source, labels = _digits()
     facts = Facts("digit", source.frame.columns, [])
-    frame = features(source, facts.numeric, facts.categorical)
+    frame = features(source, facts)
     held_out = hold_out(labels, seed=0)
     train_labels, test, test_labels = labels[~held_out], frame.filter(held_out), labels[held_out]
     print(f"Data: {len(labels):,} handwritten digits of 8 by 8 pixels, {len(test):,} of them held out for the test")

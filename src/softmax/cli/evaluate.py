@@ -9,7 +9,7 @@ from ..metrics import Interval, bootstrap_intervals
 from .models import load
 from .reporting import check_report, write_report
 from .tables import read_table
-from .training import read_labels
+from .training import find_labels, image_files_of, rows_to_test
 
 NAMES = {
     "accuracy": "accuracy",
@@ -19,18 +19,20 @@ NAMES = {
 }
 
 
-def evaluate(model_file: str, data: str, report: str | None) -> None:
+def evaluate(model_file: str, data: str, target: str | None, report: str | None) -> None:
     """Print the scores of a model on every row of a table, and write the report."""
     check_report(report)
     model = load(model_file)
-    source = read_table(data)
-    labels = read_labels(source, model.facts.target, model.classes)
-    frame = model.features(source)
+    source = read_table(data, layout=model.facts.layout)
+    _, labels = find_labels(source, target or model.facts.target, model.classes)
+    rows = rows_to_test(len(labels), len(model.classes))
+    labels, frame = labels[rows], model.features(source)[rows]
     intervals = bootstrap_intervals(model.probabilities(frame), np.searchsorted(model.classes, labels))
     print(f"Tested {model_file} on {count(len(labels), 'row')} of {source.name}")
     print("\n".join(table([["  score", "", "95 % interval"], *_rows(intervals)], left=(0, 2))))
     if report is not None:
-        write_report(report, model, frame, labels, np.arange(1, len(labels) + 1), f"of {source.name}")
+        files = image_files_of(source, rows)
+        write_report(report, model, frame, labels, rows + 1, f"of {source.name}", files=files)
         print(f"Wrote {report}")
 
 

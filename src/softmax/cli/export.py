@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from .._text import count, listing
+from .columns import PARTS
 from .console import Problem, Status, check_writable, replacing
 from .models import Model, load
 
@@ -37,7 +38,10 @@ def export(model: str, output: str) -> None:
     import onnxruntime
 
     loaded = load(model)
-    for column in [*loaded.facts.numeric, *loaded.facts.categorical]:
+    if loaded.facts.text:
+        column = loaded.facts.text[0]
+        raise Problem(f"{model}: cannot be exported, ONNX has no exact count of the words in column {column!r}")
+    for column in [*loaded.facts.numbers, *loaded.facts.categorical]:
         if column in OUTPUTS:
             raise Problem(f"{model}: column {column!r} has the name of an output of the file: rename it and train")
     graph = Graph(onnx, loaded).model()
@@ -49,9 +53,10 @@ def export(model: str, output: str) -> None:
     with replacing(output) as file:
         file.write(data)
     facts = loaded.facts
-    columns = [count(len(facts.numeric), "column") + " of numbers (float64)"] if facts.numeric else []
+    columns = [count(len(facts.numbers), "column") + " of numbers (float64)"] if facts.numbers else []
+    parts = f" (of {listing(facts.dates)}: {', '.join(PARTS)}, the days since 1970)" if facts.dates else ""
     columns += [count(len(facts.categorical), "column") + " of texts"] if facts.categorical else []
-    print(f"Inputs: {' and '.join(columns)}, each of shape (n,); a missing value is NaN, or an empty text.")
+    print(f"Inputs: {' and '.join(columns)}, each of shape (n,){parts}; a missing value is NaN, or an empty text.")
     print(f"Outputs: prediction (n,), and probabilities (n, {len(loaded.classes)}): {listing(labels(loaded), 10)}.")
     print(f"onnxruntime gives the same probabilities, within {worst:.1g}, on {COMPARED} rows like the training data.")
     print(f"Saved {output} ({len(data) / 1000:.1f} kB).")
@@ -69,7 +74,7 @@ class Graph:
         """The checked ONNX model."""
         helper, kinds = self.onnx.helper, self.onnx.TensorProto
         facts, classes = self.loaded.facts, self.loaded.classes
-        parts = [self._numbers()] if facts.numeric else []
+        parts = [self._numbers()] if facts.numbers else []
         parts += [
             self._one_hot(column, categories)
             for column, categories in zip(facts.categorical, self.loaded.categories, strict=True)
@@ -80,7 +85,7 @@ class Graph:
         index = self._node("ArgMax", probs, axis=1, keepdims=0)
         texts = self._constant(np.array(labels(self.loaded), object))
         self._node("Gather", texts, index, output="prediction")
-        inputs = [helper.make_tensor_value_info(column, kinds.DOUBLE, ["n"]) for column in facts.numeric]
+        inputs = [helper.make_tensor_value_info(column, kinds.DOUBLE, ["n"]) for column in facts.numbers]
         inputs += [helper.make_tensor_value_info(column, kinds.STRING, ["n"]) for column in facts.categorical]
         outputs = [
             helper.make_tensor_value_info("prediction", kinds.STRING, ["n"]),
@@ -97,7 +102,7 @@ class Graph:
 
     def _numbers(self) -> str:
         imputer, scaler = (step for _, step in self.loaded.preprocessing["numeric"].steps)
-        columns = [self._node("Unsqueeze", column, self._ints(1)) for column in self.loaded.facts.numeric]
+        columns = [self._node("Unsqueeze", column, self._ints(1)) for column in self.loaded.facts.numbers]
         x = self._node("Concat", *columns, axis=1)
         filled = self._node("Where", self._node("IsNaN", x), self._floats(imputer.statistics_), x)
         centred = self._node("Sub", filled, self._floats(scaler.mean_))
@@ -148,9 +153,9 @@ def examples(model: Model) -> pl.DataFrame:
     """Rows like those that the model was trained on, missing and unknown values among them."""
     rng = np.random.default_rng(0)
     columns: dict[str, Any] = {}
-    if model.facts.numeric:
+    if model.facts.numbers:
         scaler = model.preprocessing["numeric"].steps[1][1]
-        for column, mean, scale in zip(model.facts.numeric, scaler.mean_, scaler.scale_, strict=True):
+        for column, mean, scale in zip(model.facts.numbers, scaler.mean_, scaler.scale_, strict=True):
             numbers = mean + scale * 2 * rng.standard_normal(COMPARED)
             columns[column] = pl.Series(np.where(rng.random(COMPARED) < 0.05, np.nan, numbers)).fill_nan(None)
     for column, categories in zip(model.facts.categorical, model.categories, strict=True):
@@ -162,7 +167,7 @@ def examples(model: Model) -> pl.DataFrame:
 def difference(onnxruntime: Any, data: bytes, model: Model, frame: pl.DataFrame) -> float:
     """The largest difference of a probability between onnxruntime and the model; infinite where a class differs."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    feed = {column: frame[column].fill_null(np.nan).to_numpy() for column in model.facts.numeric}
+    feed = {column: frame[column].fill_null(np.nan).to_numpy() for column in model.facts.numbers}
     feed |= {column: frame[column].fill_null("").to_numpy().astype(object) for column in model.facts.categorical}
     predictions, probs = session.run(["prediction", "probabilities"], feed)
     expected = model.probabilities(frame)

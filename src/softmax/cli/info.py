@@ -11,9 +11,10 @@ from .. import __version__
 from .._text import table
 
 EXTRAS = {
-    "cli": ("typer", "rich", "polars"),
+    "cli": ("typer", "rich", "polars", "zstandard"),
     "learn": ("scikit-learn", "scipy", "threadpoolctl", "skops"),
     "report": ("jinja2", "matplotlib"),
+    "images": ("pillow",),
     "onnx": ("onnx", "onnxruntime"),
 }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 from zipfile import ZIP_DEFLATED
@@ -22,16 +25,21 @@ from .. import __version__
 from .._text import count, listing
 from ..learn import SoftmaxClassifier
 from ..metrics import accuracy, expected_calibration_error, log_loss
+from ..solvers import Outcome
+from ..words import WordWeights
+from .columns import PARTS, date_numbers
 from .console import Problem, note, replacing, warnings_as_notes
-from .tables import Table, first, read_bytes
+from .tables import Layout, Table, first
+from .textfiles import read_bytes
 
-FORMAT = 1
+FORMAT = 2  # 1 had no dates, texts, lines and images
 # What a model holds beyond the types that skops trusts of its own accord, none of which can run code of the file's own:
 # array types, the list of a ColumnTransformer's remaining columns (older scikit-learn), and our classifier.
 TRUSTED = (
     "numpy.dtype",
     "sklearn.compose._column_transformer._RemainderColsList",
     "softmax.learn.SoftmaxClassifier",
+    "softmax.words.WordWeights",
 )
 
 Labels = NDArray[Any]
@@ -39,14 +47,43 @@ Labels = NDArray[Any]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a model has to know of the table that it was trained on."""
+    """What a model has to know of the table that it was trained on.
+
+    Attributes:
+        target: the column that holds the class.
+        numeric, categorical, text: the columns of these kinds.
+        dates: the form of each column of dates, "" where the file had dates of its own.
+        lines: whether the rows were lines of text.
+        image: width, height and channels, where the rows were images.
+        interrupted: whether the training was stopped before its end.
+    """
 
     target: str
     numeric: list[str]
     categorical: list[str]
+    dates: dict[str, str] = field(default_factory=dict)
+    text: list[str] = field(default_factory=list)
+    lines: bool = False
+    image: list[int] | None = None
+    interrupted: bool = False
     format: int = FORMAT
     softmax: str = __version__
     sklearn: str = version("scikit-learn")
+
+    @property
+    def numbers(self) -> list[str]:
+        """The features that are numbers: those of columns, then those of dates."""
+        return [*self.numeric, *(f"{column} {part}" for column in self.dates for part in PARTS)]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that a table must have."""
+        return [*self.numeric, *self.dates, *self.categorical, *self.text]
+
+    @property
+    def layout(self) -> Layout:
+        """How to read files for the model."""
+        return Layout(self.image, self.lines)
 
 
 @dataclass(frozen=True)
@@ -57,6 +94,28 @@ class Scores:
     accuracy: float
     log_loss: float
     calibration_error: float
+
+
+@dataclass
+class Unseen:
+    """Categories that are new to a model: of each column the first of them, and how many rows have one."""
+
+    found: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def add(self, column: str, value: str, rows: int) -> None:
+        """Count `rows` more rows; `value` says where the first of them is, and what it holds."""
+        first_value, before = self.found.get(column, (value, 0))
+        self.found[column] = first_value, before + rows
+
+    def merge(self, later: Unseen) -> None:
+        """Add those of later rows."""
+        for column, (value, rows) in later.found.items():
+            self.add(column, value, rows)
+
+    def tell(self) -> None:
+        """A note for each column."""
+        for value, rows in self.found.values():
+            note(f"{value} was not in the training data and is ignored ({count(rows, 'such row')})")
 
 
 @dataclass(frozen=True)
@@ -73,20 +132,21 @@ class Model:
 
     def features(self, table: Table) -> pl.DataFrame:
         """The columns of a table that the model was trained on; notes say which categories it has not seen."""
-        frame = features(table, self.facts.numeric, self.facts.categorical)
-        self.note_unseen(table, frame)
+        frame = features(table, self.facts)
+        self.unseen(table, frame).tell()
         return frame
 
-    def note_unseen(self, table: Table, frame: pl.DataFrame) -> None:
-        """Say which categories among the features of a table the model has not seen."""
+    def unseen(self, table: Table, frame: pl.DataFrame) -> Unseen:
+        """Which categories among the features of a table the model has not seen."""
+        found = Unseen()
         for column, known in zip(self.facts.categorical, self.categories, strict=True):
             values, texts = frame[column], [category for category in known if category is not None]
             unseen = (~values.is_in(texts)).fill_null(len(texts) == len(known))
             row = first(unseen)
             if row is not None:
                 value = "a missing value" if values[row] is None else repr(values[row])
-                rows = count(int(unseen.sum()), "such row")
-                note(f"{table.place(row, column)}: {value} was not in the training data and is ignored ({rows})")
+                found.add(column, f"{table.place(row, column)}: {value}", int(unseen.sum()))
+        return found
 
     def probabilities(self, frame: pl.DataFrame) -> NDArray[np.float64]:
         """(N, K) probabilities of the classes for the rows of `features`."""
@@ -108,7 +168,7 @@ class Model:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """The fitted transformers of "numeric" and "categorical" columns, where there are such columns."""
+        """The fitted transformers of "numeric", "categorical" and "text 0" and later columns, where there are any."""
         return dict(self.pipeline[0].named_transformers_)
 
     @property
@@ -124,35 +184,75 @@ def fit(
     classifier: SoftmaxClassifier,
     report: Callable[[int, float], None] = lambda iteration, loss: None,
 ) -> Model:
-    """Train on rows of `features` and their labels, (N,); `report` hears the iteration and the loss."""
-    model = Model(Pipeline([("columns", _preprocessing(facts)), ("classifier", classifier)]), facts)
-    # An attribute of the instance hides the method of the same name. It must not stay: a function cannot be saved.
-    classifier.__dict__["_report"] = lambda iteration, loss, validation_loss: report(iteration, loss)
+    """Train on rows of `features` and their labels, (N,); `report` hears the iteration and the loss.
+
+    Ctrl-C ends the training after the present iteration, with the best weights so far; once more, it ends all.
+    """
+    pipeline = Pipeline([("columns", _preprocessing(facts)), ("classifier", classifier)])
+    with _stopping_on_ctrl_c() as stopped:
+
+        def hear(iteration: int, loss: float, validation_loss: float | None) -> None:
+            report(iteration, loss)
+            if stopped():
+                raise StopIteration  # L-BFGS takes it for the end
+
+        def descend(network: Any, *args: Any) -> Outcome:
+            monitor = args[-1]
+            try:
+                return SoftmaxClassifier._descend(classifier, network, *args)
+            except StopIteration:  # in Adam's steps
+                return Outcome(monitor.best, len(monitor.loss_curve))
+
+        # An attribute of the instance hides the method of the same name. They must not stay: no function is saved.
+        classifier.__dict__.update(_report=hear, _descend=descend)
+        try:
+            with warnings_as_notes():
+                # The command line says in its own words that the iterations ran out.
+                warnings.filterwarnings("ignore", ".*max_iter")
+                pipeline.fit(frame, labels)
+        finally:
+            del classifier.__dict__["_report"], classifier.__dict__["_descend"]
+        return Model(pipeline, replace(facts, interrupted=stopped()))
+
+
+@contextmanager
+def _stopping_on_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether Ctrl-C was pressed, which would otherwise be a KeyboardInterrupt."""
+    pressed = False
+
+    def press(*_: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+        note("stopping after this iteration; Ctrl-C once more gives up")
+
+    if threading.current_thread() is not threading.main_thread():  # which alone hears of signals
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, press)
     try:
-        with warnings_as_notes():
-            # The command line says in its own words that the iterations ran out.
-            warnings.filterwarnings("ignore", ".*max_iter")
-            model.pipeline.fit(frame, labels)
+        yield lambda: pressed
     finally:
-        del classifier.__dict__["_report"]
-    return model
+        signal.signal(signal.SIGINT, before)
 
 
-def features(table: Table, numeric: Sequence[str], categorical: Sequence[str]) -> pl.DataFrame:
+def features(table: Table, facts: Facts) -> pl.DataFrame:
     """The columns of a table as a model takes them: numbers as floats and the rest as texts, null where missing."""
-    absent = [column for column in [*numeric, *categorical] if column not in table.frame.columns]
+    absent = [column for column in facts.columns if column not in table.frame.columns]
     if absent:
         raise Problem(
             f"{table.name}: column {absent[0]!r} is missing"
             + (f" (and {count(len(absent) - 1, 'other')})" if len(absent) > 1 else "")
             + f"; the columns are {listing(table.frame.columns, 20)}"
         )
-    numbers = [table.numbers(column) for column in numeric]
+    numbers = [table.numbers(column) for column in facts.numeric]
     for series in numbers:
         row = first(series.is_infinite())
         if row is not None:
             raise Problem(f"{table.place(row, series.name)}: the number must be finite")
-    return pl.DataFrame([*numbers, *map(table.texts, categorical)])
+    dates = [part for column, form in facts.dates.items() for part in date_numbers(table, column, form)]
+    return pl.DataFrame([*numbers, *dates, *map(table.texts, [*facts.categorical, *facts.text])])
 
 
 def load(path: str) -> Model:
@@ -165,21 +265,35 @@ def load(path: str) -> Model:
         if not strangers:
             with warnings_as_notes():
                 content = skops.io.loads(data, trusted=list(TRUSTED))
-            facts = Facts(**content["facts"])
-            pipeline = content["pipeline"]
+            pipeline, facts = content["pipeline"], content["facts"]
     except Exception as error:  # whatever a damaged file makes of zip, JSON or NumPy readers
         raise Problem(f"{path}: not a model of softmax train, or a damaged one") from error
     if strangers:
         raise Problem(f"{path}: not loaded, it holds types that are not trusted: {', '.join(sorted(strangers))}")
-    if not isinstance(pipeline, Pipeline) or facts.format != FORMAT:
-        raise Problem(f"{path}: not a model of softmax train {__version__}")
-    return Model(pipeline, facts)
+    if isinstance(facts, dict) and facts.get("format", 0) > FORMAT:
+        newer = facts.get("softmax")
+        raise Problem(f"{path}: was written by softmax {newer}, which is newer than this one ({__version__}): upgrade")
+    try:
+        return Model(_checked(pipeline), Facts(**facts))
+    except TypeError as error:
+        raise Problem(f"{path}: not a model of softmax train, or a damaged one") from error
+
+
+def _checked(pipeline: Any) -> Pipeline:
+    if not isinstance(pipeline, Pipeline):
+        raise TypeError
+    return pipeline
 
 
 def _preprocessing(facts: Facts) -> ColumnTransformer:
     numbers = Pipeline(
         [("missing", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())]
     )
-    texts = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    steps = [("numeric", numbers, facts.numeric), ("categorical", texts, facts.categorical)]
-    return ColumnTransformer([step for step in steps if step[2]])
+    # Many zeros, as words and categories make them, are never written down: the classifier takes sparse rows.
+    categories = OneHotEncoder(handle_unknown="ignore")
+    steps: list[tuple[str, Any, Any]] = [
+        ("numeric", numbers, facts.numbers),
+        ("categorical", categories, facts.categorical),
+    ]
+    steps += [(f"text {i}", WordWeights(), column) for i, column in enumerate(facts.text)]
+    return ColumnTransformer([step for step in steps if step[2]], sparse_threshold=1.0 if facts.text else 0.3)

@@ -1,61 +1,84 @@
-"""Read and write tables: CSV, Parquet and NumPy files, with every problem told by file, row and column."""
+"""Tables: read from any kind of file, whole or in parts, and written; every problem told by file, row and column."""
 
 from __future__ import annotations
 
-import csv
+import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from .console import Problem, is_number, replacing
+from .arrays import ARRAYS, array_frames
+from .console import Problem, replacing
+from .images import common_size, image_files, image_frames
+from .textfiles import (
+    CSV,
+    JSON_LINES,
+    LABEL,
+    LINES,
+    PIECE,
+    Piece,
+    csv_frames,
+    json_frames,
+    line_frames,
+    starts_with,
+    suffix,
+)
 
-TEXT = (".csv", ".tsv", ".txt")
-READABLE = (*TEXT, ".parquet", ".npy", ".npz")
-WRITABLE = (".csv", ".tsv", ".parquet")
+READABLE = (*CSV, *JSON_LINES, ".parquet", *ARRAYS, ".ft")
+WRITABLE = (".csv", ".tsv", ".parquet", *JSON_LINES)
 MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "?")
+BATCH = 50_000  # rows of a Parquet file that are read at a time
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table, and what is needed to point into the file it came from.
+    """A table or a part of one, and what is needed to point into the file it came from.
 
     Attributes:
         name: how the user called the file.
         frame: the columns. Those of a text file are whole numbers, floats, booleans or texts, whichever fits them all;
             a missing value is null.
         raw: the columns as they were read.
-        text: the file itself where that is text.
-        separator: what stands between the fields there.
-        header: whether the first line of the text holds names.
+        piece: the text, where it came from text.
+        first_row: rows of the file before this part.
+        image: width, height and channels of images, whose pixels the columns are.
+        lines: whether each row is a line of text, as in fastText's files.
     """
 
     name: str
     frame: pl.DataFrame
     raw: pl.DataFrame
-    text: str | None = None
-    separator: str = ","
-    header: bool = True
+    piece: Piece | None = None
+    first_row: int = 0
+    image: list[int] | None = None
+    lines: bool = False
+
+    @property
+    def separator(self) -> str:
+        """What stands between the fields of a text."""
+        return self.piece.separator if self.piece else ","
+
+    @property
+    def header(self) -> bool:
+        """Whether the columns have names of their own."""
+        return self.piece is None or self.piece.header
 
     def place(self, row: int, column: str | None = None) -> str:
         """`data.csv, row 3 (line 4), column 'age'`: rows count from 1 below the header, lines from the top."""
-        line = ""
-        if self.text is not None:
-            records = (number for number, fields in _records(self.text, self.separator) if fields)
-            wanted = row + self.header
-            line = next((f" (line {number})" for i, number in enumerate(records) if i == wanted), "")
-        return f"{self.name}, row {row + 1}{line}" + (f", column {column!r}" if column is not None else "")
+        line = self.piece.line(row) if self.piece else None
+        where = f"{self.name}, row {self.first_row + row + 1}" + (f" (line {line})" if line else "")
+        return where + (f", column {column!r}" if column is not None else "")
 
     def numbers(self, column: str) -> pl.Series:
         """A column as floating point numbers, null where a value is missing; a Problem where one is not a number."""
         values = self.frame[column]
-        if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String)):
+        if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String, pl.Null)):
             raise Problem(f"{self.name}, column {column!r}: expected numbers, got {values.dtype}")
         floats: pl.Series = values.cast(pl.Float32 if values.dtype == pl.Float32 else pl.Float64, strict=False)
         wrong = first(floats.is_null() & values.is_not_null())
@@ -65,8 +88,16 @@ class Table:
 
     def texts(self, column: str) -> pl.Series:
         """A column as texts, spelled as in the file, null where a value is missing."""
-        raw = self.raw[column]
+        raw = self.raw[column] if column in self.raw.columns else self.frame[column]
         return _texts(raw if raw.dtype == pl.String else self.frame[column].cast(pl.String), MISSING)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a model's data are laid out, where a file alone does not tell: see `Table`."""
+
+    image: list[int] | None = None
+    lines: bool = False
 
 
 def first(mask: pl.Series) -> int | None:
@@ -74,138 +105,154 @@ def first(mask: pl.Series) -> int | None:
     return mask.arg_max() if mask.any() else None
 
 
-def read_table(name: str, *, only_numbers: bool = False) -> Table:
+def read_table(name: str, *, only_numbers: bool = False, layout: Layout | None = None) -> Table:
     """The table in a file, or on stdin where `name` is "-"; a Problem that says what is wrong with it otherwise.
 
     With `only_numbers`, a text file may lack the header and separate its fields by blanks, and nothing stands for
-    missing values.
+    missing values. A `layout` says that the table is for a model.
     """
-    suffix = ".csv" if name == "-" else Path(name).suffix.lower()
-    if suffix not in READABLE and not Path(name).is_dir():
-        raise Problem(f"{name}: unknown type of file, expected one of {', '.join(READABLE)}")
-    data = read_bytes(name)
-    label = "stdin" if name == "-" else name
-    missing = () if only_numbers else MISSING
-    if suffix in TEXT:
-        return _read_text(label, data, missing, only_numbers)
-    raw = _read_parquet(name, data) if suffix == ".parquet" else _stacked(label, read_arrays(name, data))
-    if not len(raw):
-        raise Problem(f"{name}: has no rows")
-    return Table(label, _tidy(raw, missing), raw)
+    (table,) = _tables(name, only_numbers, layout, whole=True)
+    return table
 
 
-def read_bytes(name: str) -> bytes:
-    """The content of a file, or of stdin where `name` is "-"."""
+def read_parts(name: str, layout: Layout) -> Iterator[Table]:
+    """The same table for a model in parts, so that a file may be larger than the memory."""
+    return _tables(name, False, layout, whole=False)
+
+
+def _tables(name: str, only_numbers: bool, layout: Layout | None, whole: bool) -> Iterator[Table]:
+    kind = suffix(name)
+    if Path(name).is_dir() and not only_numbers:
+        yield from _image_tables(name, layout.image if layout else None, whole)
+        return
+    known = (*CSV, ".parquet", *ARRAYS) if only_numbers else READABLE
+    if not Path(name).is_dir() and kind not in known:
+        raise Problem(f"{name}: unknown type of file, expected one of {', '.join(known)}")
+    size = None if whole else PIECE
+    if _holds_lines(name, kind, only_numbers, layout):
+        for frame, piece in line_frames(name, size):
+            yield Table(piece.name, frame, frame, piece, piece.first_row, lines=True)
+    elif kind in CSV + JSON_LINES:
+        missing = () if only_numbers else MISSING
+        frames = json_frames(name, size) if kind in JSON_LINES else csv_frames(name, only_numbers, size)
+        for raw, piece in frames:
+            yield Table(piece.name, _tidy(raw, missing), raw, piece, piece.first_row)
+    else:
+        frames_of = _parquet_frames if kind == ".parquet" else array_frames
+        row = 0
+        for raw in frames_of(name, whole):
+            yield Table(name, _tidy(raw, () if only_numbers else MISSING), raw, first_row=row)
+            row += len(raw)
+        if not row:
+            raise Problem(f"{name}: has no rows")
+
+
+def _holds_lines(name: str, kind: str, only_numbers: bool, layout: Layout | None) -> bool:
+    """Whether each row is a line of text: fastText's own files, and what looks like text to a model of such lines."""
+    if only_numbers or kind not in (*LINES, ".csv"):
+        return False
+    if kind == ".ft" or (layout is not None and layout.lines and (name == "-" or kind == ".txt")):
+        return True
+    return kind == ".txt" and starts_with(name, LABEL)
+
+
+def _image_tables(folder: str, size: list[int] | None, whole: bool) -> Iterator[Table]:
+    files = image_files(folder)
+    if not files:
+        raise Problem(f"{folder}: is a directory without images, expected one subfolder of them a class")
+    size = size or common_size(files)
+    row, parts = 0, image_frames(folder, files, size)
+    if whole:
+        frames, abouts = zip(*parts, strict=True)
+        parts = iter([(pl.concat(frames), pl.concat(abouts))])
+    for frame, about in parts:
+        yield Table(folder, frame.with_columns(about["label"]), about, first_row=row, image=size)
+        row += len(frame)
+
+
+def _parquet_frames(name: str, whole: bool) -> Iterator[pl.DataFrame]:
     try:
-        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        with open(name, "rb") as file:
+            if whole:
+                yield pl.read_parquet(file)
+                return
+        yield from pl.scan_parquet(name, glob=False).collect_batches(chunk_size=BATCH)
     except OSError as error:
         raise Problem(f"{name}: {(error.strerror or str(error)).lower()}") from error
-
-
-def read_arrays(name: str, data: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays of a .npy file, under the name "x", or of a .npz file; never anything that needs pickle."""
-    try:
-        loaded = np.load(BytesIO(data), allow_pickle=False)
-        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except Exception as error:  # zip, header and pickle errors are of many types
-        raise Problem(f"{name}: not a NumPy file, or a damaged one, or one that needs pickle") from error
-    for key, array in arrays.items():
-        if array.dtype.kind not in "biufU":
-            raise Problem(f"{name}: array {key!r} has dtype {array.dtype}, expected numbers or texts")
-    return arrays
-
-
-def write_table(frame: pl.DataFrame, name: str | None, *, separator: str = ",", header: bool = True) -> None:
-    """Write to a .csv, .tsv or .parquet file, or as CSV to stdout where there is no name."""
-    if name is None:
-        sys.stdout.write(frame.write_csv(separator=separator, include_header=header))
-        return
-    with replacing(name) as file:
-        if Path(name).suffix.lower() == ".parquet":
-            frame.write_parquet(file)
-        else:
-            tab = Path(name).suffix.lower() == ".tsv"
-            frame.write_csv(file, separator="\t" if tab else ",", include_header=header)
-
-
-def _read_text(name: str, data: bytes, missing: tuple[str, ...], only_numbers: bool) -> Table:
-    try:
-        text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise Problem(f"{name}, line {line}: not UTF-8 text") from error
-    if not text.strip():
-        raise Problem(f"{name}: is empty")
-    if "\0" in text:
-        raise Problem(f"{name}: not a text file")
-    separator = _separator(text)
-    if separator == " ":
-        text = "\n".join(" ".join(line.split()) for line in text.split("\n"))
-    head = next(fields for _, fields in _records(text, separator) if fields)
-    header = not (only_numbers and all(map(is_number, head)))
-    twice = next((column for i, column in enumerate(head) if column in head[:i]), None)
-    if header and twice is not None:
-        raise Problem(f"{name}: two columns are named {twice!r}")
-    raw = _parse(name, text, separator, header)
-    if not len(raw):
-        raise Problem(f"{name}: has no rows below the header")
-    return Table(name, _tidy(raw, missing), raw, text, separator, header)
-
-
-def _read_parquet(name: str, data: bytes) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(BytesIO(data))
     except pl.exceptions.PolarsError as error:
         raise Problem(f"{name}: not a Parquet file, or a damaged one") from error
 
 
-def _parse(name: str, text: str, separator: str, header: bool) -> pl.DataFrame:
-    """The fields of a CSV text, all of them as texts, without its blank lines."""
+def read_labels_beside(name: str, rows: int, data: str) -> Table:
+    """The labels of `rows` rows of `data` in a file of their own: one column, with or without a header."""
+    if suffix(name) in CSV:
+        with_header = read_table(name)
+        table = with_header
+        if len(with_header.frame) != rows:
+            frames = [(frame, piece) for frame, piece in csv_frames(name, header=False)]
+            ((raw, piece),) = frames
+            table = Table(name, _tidy(raw, MISSING), raw, piece)
+    else:
+        table = read_table(name)
+    if table.frame.width != 1:
+        raise Problem(f"{name}: has {table.frame.width} columns, expected one of labels")
+    if len(table.frame) != rows:
+        raise Problem(f"{name}: holds {len(table.frame):,} labels for the {rows:,} rows of {data}")
+    return table
 
-    def parse(text: str) -> pl.DataFrame:
-        return pl.read_csv(text.encode(), separator=separator, has_header=header, infer_schema_length=0)
+
+def write_table(frame: pl.DataFrame, name: str | None, *, separator: str = ",", header: bool = True) -> None:
+    """Write to a file whose type is one of WRITABLE, or as CSV to stdout where there is no name."""
+    write_parts([frame], name, separator=separator, header=header)
+
+
+def write_parts(frames: Iterable[pl.DataFrame], name: str | None, *, separator: str = ",", header: bool = True) -> None:
+    """Write frames of the same columns below each other, each one as it comes."""
+    frames = iter(frames)
+    start = next(frames)  # what is wrong with the first part is told before a file is opened
+    kind = "" if name is None else Path(name).suffix.lower()
+    with _output(name) as file:
+        if kind == ".parquet":
+            _write_parquet(start, frames, file)
+            return
+        for part in _chain(start, frames):
+            if kind in JSON_LINES:
+                text = part.write_ndjson()
+            else:
+                text = part.write_csv(separator="\t" if kind == ".tsv" else separator, include_header=header)
+            file.write(text.encode())  # not by polars, whose errors do not say that the reader has gone
+            header = False
+
+
+@contextmanager
+def _output(name: str | None) -> Iterator[BinaryIO]:
+    if name is not None:
+        with replacing(name) as file:
+            yield file
+        return
+    sys.stdout.flush()
+    yield sys.stdout.buffer
+    sys.stdout.flush()
+
+
+def _chain(start: pl.DataFrame, rest: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    yield start
+    yield from rest
+
+
+def _write_parquet(start: pl.DataFrame, rest: Iterator[pl.DataFrame], file: BinaryIO) -> None:
+    from polars.io.plugins import register_io_source
+
+    def parts(*_: Any) -> Iterator[pl.DataFrame]:
+        return _chain(start, rest)
 
     try:
-        frame = parse(text)
-    except pl.exceptions.PolarsError as error:
-        _check_widths(name, text, separator, header)
-        raise Problem(f"{name}: not a CSV file ({str(error).splitlines()[0]})") from error
-    # A row with too few fields, and a blank line, end in a null.
-    if frame.to_series(-1).null_count():
-        _check_widths(name, text, separator, header)
-        blank = {number for number, fields in _records(text, separator) if not fields}
-        if blank:
-            lines = text.split("\n")
-            frame = parse("\n".join(line for i, line in enumerate(lines, 1) if i not in blank))
-    return frame.rename(str.strip)
-
-
-def _check_widths(name: str, text: str, separator: str, header: bool) -> None:
-    """Raise Problem at the first row whose number of fields is not that of the first one."""
-    width, row = 0, -int(header)
-    for line, fields in _records(text, separator):
-        width = width or len(fields)
-        row += bool(fields)
-        if fields and len(fields) != width:
-            expected = f"where the {'header' if header else 'first row'} has {width}"
-            raise Problem(f"{name}, row {row} (line {line}): {len(fields)} fields {expected}")
-
-
-def _records(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of the last line, and the fields, of each record of a CSV text; a blank line has no fields."""
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader((line + "\n" for line in text.split("\n")), delimiter=separator)
-    for fields in reader:
-        stripped = [field.strip() for field in fields]
-        yield reader.line_num, [] if stripped == [""] else stripped
-
-
-def _separator(text: str) -> str:
-    head = next(line for line in text.split("\n") if line.strip())
-    best = max(",;\t|", key=head.count)
-    if best in head:
-        return best
-    return " " if len(head.split()) > 1 and all(map(is_number, head.split())) else ","
+        register_io_source(parts, schema=start.schema).sink_parquet(file)
+    except pl.exceptions.ComputeError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _tidy(frame: pl.DataFrame, missing: tuple[str, ...]) -> pl.DataFrame:
@@ -238,19 +285,3 @@ def _inferred(texts: pl.Series) -> pl.Series:
             if numbers.null_count() == texts.null_count():
                 return numbers
     return texts
-
-
-def _stacked(name: str, arrays: dict[str, NDArray[Any]]) -> pl.DataFrame:
-    """One column for each 1-D array, under its name, and columns x0, x1, … for a 2-D one named x or X."""
-    columns: dict[str, NDArray[Any]] = {}
-    for key, array in arrays.items():
-        if array.ndim == 1:
-            columns[key] = array
-        elif array.ndim == 2:
-            columns |= {f"{key.lower()}{i}": array[:, i] for i in range(array.shape[1])}
-        else:
-            raise Problem(f"{name}: array {key!r} has shape {array.shape}, expected one or two dimensions")
-    if len({len(column) for column in columns.values()}) != 1:
-        shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
-        raise Problem(f"{name}: the arrays must have the same number of rows, got {shapes}")
-    return pl.DataFrame(columns)

@@ -1,7 +1,8 @@
-"""`softmax train` and `softmax predict`."""
+"""`softmax train`."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +14,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .._text import count, listing, percent, table
-from ..decisions import decide, top_k
 from ..learn import SoftmaxClassifier
+from ..words import WORD
+from .columns import PARTS, Said, choose_columns
 from .console import Problem, check_writable, note, progress
-from .models import Facts, Labels, Model, Scores, features, fit, load
+from .models import Facts, Labels, Model, Scores, features, fit
 from .reporting import check_report, write_report
-from .tables import WRITABLE, Table, first, read_table, write_table
+from .tables import READABLE, Layout, Table, first, read_labels_beside, read_table
+from .textfiles import PACKED, suffix
 
 HELD_OUT = 0.2
+TESTED = 20_000_000  # probabilities of a test: 160 MB, of which there are some copies
 MODEL_FILE = (".skops",)
 
 
@@ -30,77 +34,135 @@ class Training:
 
     hidden: tuple[int, ...] = ()
     activation: str = "relu"
-    alpha: float = 1e-2
+    alpha: float | None = None
     max_iter: int = 200
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < float("inf"):
+        if self.alpha is not None and not 0 <= self.alpha < float("inf"):
             raise Problem(f"--alpha {self.alpha:g}: must be finite and at least 0")
         if self.max_iter < 1:
             raise Problem(f"--max-iter {self.max_iter}: must be at least 1")
         if not 0 <= self.seed < 2**32:
             raise Problem(f"--seed {self.seed}: must lie between 0 and 2**32 - 1")
 
-    def classifier(self) -> SoftmaxClassifier:
-        """The estimator, not yet fitted."""
+    def classifier(self, texts: bool) -> SoftmaxClassifier:
+        """The estimator, not yet fitted; the penalty that suits words is larger, since there are many of them."""
+        alpha = self.alpha if self.alpha is not None else 1e-1 if texts else 1e-2
         return SoftmaxClassifier(
-            self.hidden, activation=self.activation, alpha=self.alpha, max_iter=self.max_iter, random_state=self.seed
+            self.hidden, activation=self.activation, alpha=alpha, max_iter=self.max_iter, random_state=self.seed
         )
 
 
 def train(
     data: str,
-    target: str,
+    target: str | None,
     options: Training,
-    drop: Sequence[str],
+    said: Said,
     test: str | None,
     output: str | None,
     report: str | None = None,
 ) -> None:
     """Train on one table, test on another or on held-out rows of the first, save the model and report on it."""
-    output = output or f"{'model' if data == '-' else Path(data).stem}.skops"
+    output = output or f"{'model' if data == '-' else _stem(data)}.skops"
     check_writable(output, MODEL_FILE)
     check_report(report)
-    source = read_table(data)
-    labels = read_labels(source, target)
-    numeric, categorical, left_out = choose_columns(source, target, drop)
-    facts = Facts(target, numeric, categorical)
-    frame = features(source, numeric, categorical)
+    source = read_table(data, layout=Layout())
+    target, labels = find_labels(source, target)
+    chosen = choose_columns(source, target, said)
+    facts = Facts(
+        target, chosen.numeric, chosen.categorical, chosen.dates, chosen.text, lines=source.lines, image=source.image
+    )
+    frame = features(source, facts)
+    for column in facts.text:
+        if not frame[column].str.contains(WORD).any():
+            raise Problem(f"{source.name}, column {column!r}: the texts hold no words")
+    classes = np.unique(labels)
     if test is None:
         held_out = hold_out(labels, options.seed)
-        test_labels, test_frame = labels[held_out], frame.filter(held_out)
+        test_labels, test_frame, rows = labels[held_out], frame.filter(held_out), np.flatnonzero(held_out)
     else:
         held_out = np.zeros(len(labels), bool)
-        test_source = read_table(test)
-        test_labels = read_labels(test_source, target, np.unique(labels))
-        test_frame = features(test_source, numeric, categorical)
+        test_source = read_table(test, layout=facts.layout)
+        test_labels = read_labels(test_source, target, classes)
+        test_frame, rows = features(test_source, facts), np.arange(len(test_labels))
+    chosen_rows = rows_to_test(len(rows), len(classes))
+    test_labels, test_frame, rows = test_labels[chosen_rows], test_frame[chosen_rows], rows[chosen_rows]
 
-    print(f"Read {source.name}: {count(len(source.frame), 'row')}, {count(source.frame.width, 'column')}")
-    print("\n".join(describe_columns(frame, labels, facts, left_out)), flush=True)
+    print(f"Read {source.name}: {count(len(source.frame), 'row')}, {_width(source)}", file=sys.stderr)
+    print("\n".join(describe_columns(frame, labels, facts, chosen.left_out)), file=sys.stderr, flush=True)
     model = train_and_tell(frame.filter(~held_out), labels[~held_out], facts, options)
     if test is not None:
-        model.note_unseen(test_source, test_frame)
+        model.unseen(test_source, test_frame).tell()
     where = f"of {test}" if test else "held out"
     print("\n".join(describe_test(model, test_frame, labels[~held_out], test_labels, where)))
     model.save(output)
-    print(f"Saved {output}. To use it: softmax predict {output} FILE")
+    print(f"Saved {output}. To use it: softmax predict {output} {'FOLDER' if facts.image else 'FILE'}")
     if report is not None:
-        rows = np.arange(len(test_labels)) if test else np.flatnonzero(held_out)
         tested = f"of {test}" if test else f"of {source.name} that were not trained on"
         train_frame, train_labels = frame.filter(~held_out), labels[~held_out]
         write_report(
-            report, model, test_frame, test_labels, rows + 1, tested, train=train_frame, train_labels=train_labels
+            report,
+            model,
+            test_frame,
+            test_labels,
+            rows + 1,
+            tested,
+            train=train_frame,
+            train_labels=train_labels,
+            files=image_files_of(test_source if test else source, rows),
         )
         print(f"Wrote {report}")
 
 
+def rows_to_test(rows: int, classes: int) -> NDArray[np.intp]:
+    """All rows, or where their probabilities would fill the memory, as many as do not, at equal distances."""
+    most = max(1000, TESTED // classes)
+    if rows <= most:
+        return np.arange(rows)
+    note(f"the test takes {most:,} of {rows:,} rows, since there are {classes:,} classes")
+    return np.arange(most) * rows // most
+
+
+def image_files_of(source: Table, rows: NDArray[np.intp]) -> pl.Series | None:
+    """The files of some rows, where they are images."""
+    return source.raw["file"].gather(rows) if source.image else None
+
+
+def _stem(data: str) -> str:
+    """The name of a file without any of its suffixes, .csv.gz for instance; that of a folder."""
+    path = Path(data).resolve() if Path(data).is_dir() else Path(data)
+    return path.name if path.is_dir() else path.with_suffix("").stem if path.suffix in PACKED else path.stem
+
+
+def _width(source: Table) -> str:
+    if source.image:
+        width, height, channels = source.image
+        return f"images as {width} by {height} {'grey' if channels == 1 else 'coloured'} pixels"
+    return "lines of text" if source.lines else count(source.frame.width, "column")
+
+
+def find_labels(source: Table, target: str | None, classes: Labels | None = None) -> tuple[str, Labels]:
+    """The labels of the rows, and what they are called.
+
+    `target` is a column, or a file of labels beside the data. Lines and images have their own, called "label".
+    """
+    if target is None and (source.lines or source.image):
+        target = "label"
+    if target is None:
+        raise Problem("Missing option '--target'. Try: softmax train --help")
+    if target in source.frame.columns or suffix(target) not in READABLE or not Path(target).is_file():
+        return target, read_labels(source, target, classes)
+    beside = read_labels_beside(target, len(source.frame), source.name)
+    return Path(target).stem, read_labels(beside, beside.frame.columns[0], classes)
+
+
 def train_and_tell(frame: pl.DataFrame, labels: Labels, facts: Facts, options: Training) -> Model:
     """Fit a model, with a progress bar, and say what was fitted."""
-    classifier = options.classifier()
+    classifier = options.classifier(texts=bool(facts.text))
     start = time.perf_counter()
-    with progress("Training", options.max_iter) as report:
-        model = fit(frame, labels, facts, classifier, report)
+    with progress("Training", options.max_iter) as show:
+        model = fit(frame, labels, facts, classifier, lambda iteration, loss: show(iteration, f"loss {loss:.4f}"))
     took = time.perf_counter() - start
     layers = "softmax regression (no hidden layer)"
     if options.hidden:
@@ -108,53 +170,11 @@ def train_and_tell(frame: pl.DataFrame, labels: Labels, facts: Facts, options: T
     steps = count(int(classifier.n_iter_), "iteration")
     losses = f"loss {classifier.loss_curve_[0]:.4f} to {classifier.loss_curve_[-1]:.4f}"
     print(f"Trained {layers} on {count(len(labels), 'row')}: {steps}, {losses}, {took:.2f} s")
-    if classifier.n_iter_ >= options.max_iter:
+    if model.facts.interrupted:
+        note(f"training was interrupted after {steps}: the model is the best so far")
+    elif classifier.n_iter_ >= options.max_iter:
         note(f"training stopped at the limit of {steps}: a higher --max-iter may fit better")
     return model
-
-
-def predict(
-    model_file: str, data: str, output: str | None, k: int | None, abstain_below: float | None, keep: bool
-) -> None:
-    """Write the prediction, its confidence and the probabilities for every row of a table."""
-    if output is not None:
-        check_writable(output, WRITABLE)
-    if abstain_below is not None and not 0 <= abstain_below <= 1:
-        raise Problem(f"--abstain-below {abstain_below:g}: must lie between 0 and 1")
-    model = load(model_file)
-    if k is not None and not 1 <= k <= len(model.classes):
-        raise Problem(f"--top-k {k}: must lie between 1 and {len(model.classes)}, the number of classes")
-    source = read_table(data)
-    predictions = prediction_table(model, model.probabilities(model.features(source)), k, abstain_below)
-    abstained = predictions["prediction"].null_count()
-    if abstained:
-        rows = count(len(predictions), "row")
-        note(f"abstained in {abstained:,} of {rows}, whose confidence is below {abstain_below:g}")
-    if keep:
-        twice = [column for column in predictions.columns if column in source.raw.columns]
-        if twice:
-            raise Problem(f"{source.name}: has a column {twice[0]!r} already, which --keep would double")
-        predictions = pl.concat([source.raw, predictions], how="horizontal")
-    write_table(predictions, output)
-
-
-def prediction_table(
-    model: Model, probs: NDArray[np.float64], k: int | None = None, abstain_below: float | None = None
-) -> pl.DataFrame:
-    """prediction (null where it abstains), confidence, and p_<class> for each class or top_<i>, p_top_<i> up to k."""
-    classes = pl.Series(model.classes.tolist())
-    decisions = pl.Series(decide(probs, abstain_below=abstain_below))
-    columns = {
-        "prediction": classes.gather(decisions.set(decisions < 0, None)),
-        "confidence": pl.Series(probs.max(axis=1)),
-    }
-    if k is None:
-        columns |= {f"p_{name}": pl.Series(probs[:, i]) for i, name in enumerate(map(class_text, model.classes))}
-    else:
-        indices, best = top_k(probs, k)
-        for i in range(k):
-            columns |= {f"top_{i + 1}": classes.gather(indices[:, i]), f"p_top_{i + 1}": pl.Series(best[:, i])}
-    return pl.DataFrame(columns)
 
 
 def class_text(label: Any) -> str:
@@ -194,51 +214,6 @@ def read_labels(source: Table, target: str, classes: Labels | None = None) -> La
     return labels
 
 
-def choose_columns(
-    source: Table, target: str, drop: Sequence[str] = ()
-) -> tuple[list[str], list[str], list[tuple[str, str]]]:
-    """The numeric columns, the categorical ones, and those left out with the reason why."""
-    strangers = [column for column in drop if column not in source.frame.columns]
-    if strangers:
-        raise Problem(f"--drop {strangers[0]}: {source.name} has no such column")
-    numeric, categorical, left_out = [], [], []
-    for series in source.frame.drop(target, *drop):
-        reason = _reason_to_leave_out(series)
-        if reason:
-            left_out.append((series.name, reason))
-        elif series.dtype == pl.String:
-            categorical.append(series.name)
-            _note_nearly_numeric(source, series)
-        else:
-            numeric.append(series.name)
-    if not numeric + categorical:
-        reasons = "".join(f"; {name or 'one'} is left out ({reason})" for name, reason in left_out)
-        raise Problem(f"{source.name}: no column to learn from beside the target{reasons}")
-    return numeric, categorical, left_out
-
-
-def _reason_to_leave_out(series: pl.Series) -> str | None:
-    if not series.name:
-        return "without a name"
-    if series.null_count() == len(series):
-        return "empty"
-    if series.dtype == pl.String:
-        different = series.n_unique()
-        if different > 1000 or different > max(50, len(series) / 2):
-            return f"{different:,} different texts"
-    elif not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
-        return f"holds {series.dtype}"
-    return None
-
-
-def _note_nearly_numeric(source: Table, series: pl.Series) -> None:
-    """One typing error makes a column of numbers a column of texts: that must not pass in silence."""
-    wrong = series.cast(pl.Float64, strict=False).is_null() & series.is_not_null()
-    row = first(wrong)
-    if row is not None and wrong.sum() <= 0.1 * len(series):
-        note(f"{source.place(row, series.name)}: {series[row]!r} is not a number, so the column is taken as categories")
-
-
 def describe_columns(
     frame: pl.DataFrame, labels: Labels, facts: Facts, left_out: Sequence[tuple[str, str]]
 ) -> list[str]:
@@ -247,14 +222,16 @@ def describe_columns(
     frequent = np.argsort(-counts, kind="stable")
     shares = listing(f"{class_text(classes[i])} {counts[i]:,}" for i in frequent)
     rows = [["  target", f"{facts.target}, {count(len(classes), 'class', 'classes')}: {shares}"]]
-    for kind, names in ("numeric", facts.numeric), ("categorical", facts.categorical):
+    kinds = {"numeric": facts.numeric, "categorical": facts.categorical, "date": list(facts.dates), "text": facts.text}
+    for kind, names in kinds.items():
         if names:
             rows.append([f"  {kind}", f"{count(len(names), 'column')}: {listing(names)}"])
-    missing = [
-        f"{name} {nulls:,}" for name, nulls in zip(frame.columns, frame.null_count().row(0), strict=True) if nulls
-    ]
+    nulls = dict(zip(frame.columns, frame.null_count().row(0), strict=True))
+    nulls |= {name: nulls[f"{name} {PARTS[0]}"] for name in facts.dates}
+    missing = [f"{name} {nulls[name]:,}" for name in facts.columns if nulls[name]]
     if missing:
-        rows.append(["  missing", f"{listing(missing)} (numbers: the median is taken instead; texts: a category)"])
+        remark = "numbers and dates: the median is taken instead; categories: one of their own; texts: no words"
+        rows.append(["  missing", f"{listing(missing)} ({remark})"])
     if left_out:
         rows.append(["  left out", listing(f"{name or 'a column'} ({reason})" for name, reason in left_out)])
     return table(rows, left=(0, 1))
@@ -265,7 +242,7 @@ def describe_test(model: Model, frame: pl.DataFrame, train_labels: Labels, test_
     if not len(test_labels):
         return ["Not tested: there are too few rows to hold any out (give some with --test FILE)"]
     scores = model.test(frame, test_labels)
-    shares = np.array([(train_labels == label).mean() for label in model.classes])
+    shares = np.bincount(np.searchsorted(model.classes, train_labels), minlength=len(model.classes)) / len(train_labels)
     indices = np.searchsorted(model.classes, test_labels)
     commonest = class_text(model.classes[shares.argmax()])
     guessing = {
@@ -286,9 +263,10 @@ def _score_rows(scores: Scores, remarks: dict[str, str]) -> list[list[str]]:
 
 def hold_out(labels: Labels, seed: int) -> NDArray[np.bool_]:
     """A mask of a fifth of the rows of each class, drawn at random; none of a class with fewer than three rows."""
-    random = np.random.default_rng(seed)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    _, indices, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    order = order[np.argsort(indices[order], kind="stable")]  # class by class, at random within each
+    place = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     held_out = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        rows = random.permutation(np.flatnonzero(labels == label))
-        held_out[rows[: round(HELD_OUT * len(rows))]] = True
+    held_out[order] = place < np.round(HELD_OUT * counts).repeat(counts)
     return held_out
