@@ -314,7 +314,7 @@ class SoftmaxClassifier(Predictor):
         return self
 
     def _report(self, iteration: int, loss: float, validation_loss: float | None) -> None:
-        """Called after every iteration; a subclass may show progress in another way."""
+        """Called after every iteration: a subclass may show progress in another way; StopIteration ends the fit."""
         if self.verbose and (iteration == 1 or iteration % 10 == 0):
             held_out = "" if validation_loss is None else f", validation loss {validation_loss:.6f}"
             print(f"Iteration {iteration}: loss {loss:.6f}{held_out}")

@@ -44,7 +44,8 @@ def _controller() -> Any:
 class Monitor:
     """The curves, the best parameters so far, and for how many iterations they have not improved by `tol`.
 
-    Best is by the validation loss where there are validation rows, else by the training loss.
+    Best is by the validation loss where there are validation rows, else by the training loss. `report` may raise
+    StopIteration to end the run with the best parameters so far.
     """
 
     def __init__(self, network: Network, tol: float, validation: Rows | None, report: Report) -> None:
@@ -52,6 +53,7 @@ class Monitor:
         self.loss_curve: list[float] = []
         self.validation_loss_curve: list[float] = []
         self.best: Array | None = None
+        self.stopped = False
         self._best_loss = np.inf
         self._waited = 0
 
@@ -64,19 +66,22 @@ class Monitor:
         self._waited = 0 if watched < self._best_loss - self.tol else self._waited + 1
         if watched < self._best_loss:
             self.best, self._best_loss = params.copy(), watched
-        self.report(len(self.loss_curve), loss, None if self.validation is None else watched)
+        try:
+            self.report(len(self.loss_curve), loss, None if self.validation is None else watched)
+        except StopIteration:
+            self.stopped = True
 
     @property
     def stalled(self) -> bool:
-        return self._waited >= PATIENCE
+        return self.stopped or self._waited >= PATIENCE
 
     @property
     def validation_stalled(self) -> bool:
-        return self.validation is not None and self.stalled
+        return self.stopped or (self.validation is not None and self.stalled)
 
     def choose(self, params: Array) -> Array:
-        """The best parameters where there is a validation loss to tell, else the last."""
-        return params if self.validation is None or self.best is None else self.best
+        """The best parameters where there is a validation loss to tell or the run was ended, else the last."""
+        return self.best if self.best is not None and (self.stopped or self.validation is not None) else params
 
 
 @dataclass(frozen=True)

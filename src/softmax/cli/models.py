@@ -25,7 +25,6 @@ from .. import __version__
 from .._text import count, listing
 from ..learn import SoftmaxClassifier
 from ..metrics import accuracy, expected_calibration_error, log_loss
-from ..solvers import Outcome
 from ..words import WordWeights
 from .columns import PARTS, date_numbers
 from .console import Problem, note, replacing, warnings_as_notes
@@ -194,24 +193,17 @@ def fit(
         def hear(iteration: int, loss: float, validation_loss: float | None) -> None:
             report(iteration, loss)
             if stopped():
-                raise StopIteration  # L-BFGS takes it for the end
+                raise StopIteration
 
-        def descend(network: Any, *args: Any) -> Outcome:
-            monitor = args[-1]
-            try:
-                return SoftmaxClassifier._descend(classifier, network, *args)
-            except StopIteration:  # in Adam's steps
-                return Outcome(monitor.best, len(monitor.loss_curve))
-
-        # An attribute of the instance hides the method of the same name. They must not stay: no function is saved.
-        classifier.__dict__.update(_report=hear, _descend=descend)
+        # An attribute of the instance hides the method of the same name. It must not stay: no function is saved.
+        classifier.__dict__["_report"] = hear
         try:
             with warnings_as_notes():
                 # The command line says in its own words that the iterations ran out.
                 warnings.filterwarnings("ignore", ".*max_iter")
                 pipeline.fit(frame, labels)
         finally:
-            del classifier.__dict__["_report"], classifier.__dict__["_descend"]
+            del classifier.__dict__["_report"]
         return Model(pipeline, replace(facts, interrupted=stopped()))
 
 
