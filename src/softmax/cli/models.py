@@ -25,13 +25,14 @@ from .. import __version__
 from .._text import count, listing
 from ..learn import SoftmaxClassifier
 from ..metrics import accuracy, expected_calibration_error, log_loss
+from ..network import class_logits
 from ..words import WordWeights
 from .columns import PARTS, date_numbers
 from .console import Problem, note, replacing, warnings_as_notes
 from .tables import Layout, Table, first
 from .textfiles import read_bytes
 
-FORMAT = 2  # 1 had no dates, texts, lines and images
+FORMAT = 2  # 1 had no dates, texts, lines, images and temperature
 # What a model holds beyond the types that skops trusts of its own accord, none of which can run code of the file's own:
 # array types, the list of a ColumnTransformer's remaining columns (older scikit-learn), and our classifier.
 TRUSTED = (
@@ -55,6 +56,8 @@ class Facts:
         lines: whether the rows were lines of text.
         image: width, height and channels, where the rows were images.
         interrupted: whether the training was stopped before its end.
+        temperature: what the last layer was divided by.
+        calibration: a sentence on how that was found; "" where it was not looked for.
     """
 
     target: str
@@ -65,6 +68,8 @@ class Facts:
     lines: bool = False
     image: list[int] | None = None
     interrupted: bool = False
+    temperature: float = 1.0
+    calibration: str = ""
     format: int = FORMAT
     softmax: str = __version__
     sklearn: str = version("scikit-learn")
@@ -146,6 +151,12 @@ class Model:
                 value = "a missing value" if values[row] is None else repr(values[row])
                 found.add(column, f"{table.place(row, column)}: {value}", int(unseen.sum()))
         return found
+
+    def logits(self, frame: pl.DataFrame) -> NDArray[np.float64]:
+        """(N, K) logits of the classes for the rows of `features`."""
+        with warnings_as_notes():
+            outputs = np.asarray(self.pipeline.decision_function(frame), np.float64)
+        return class_logits(outputs.reshape(len(frame), -1))
 
     def probabilities(self, frame: pl.DataFrame) -> NDArray[np.float64]:
         """(N, K) probabilities of the classes for the rows of `features`."""

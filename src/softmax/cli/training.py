@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from .._text import count, listing, percent, table
 from ..learn import SoftmaxClassifier
 from ..words import WORD
+from .calibrating import before_and_after, fit_calibrated, in_words
 from .columns import PARTS, Said, choose_columns
 from .console import Problem, check_writable, note, progress
-from .models import Facts, Labels, Model, Scores, features, fit
+from .models import Facts, Labels, Model, Scores, features
 from .reporting import check_report, write_report
 from .tables import READABLE, Layout, Table, first, read_labels_beside, read_table
 from .textfiles import PACKED, suffix
@@ -159,11 +160,18 @@ def find_labels(source: Table, target: str | None, classes: Labels | None = None
 
 def train_and_tell(frame: pl.DataFrame, labels: Labels, facts: Facts, options: Training) -> Model:
     """Fit a model, with a progress bar, and say what was fitted."""
-    classifier = options.classifier(texts=bool(facts.text))
     start = time.perf_counter()
     with progress("Training", options.max_iter) as show:
-        model = fit(frame, labels, facts, classifier, lambda iteration, loss: show(iteration, f"loss {loss:.4f}"))
+        model = fit_calibrated(
+            frame,
+            labels,
+            facts,
+            lambda: options.classifier(texts=bool(facts.text)),
+            options.seed,
+            lambda iteration, loss: show(iteration, f"loss {loss:.4f}"),
+        )
     took = time.perf_counter() - start
+    classifier = model.pipeline[-1]
     layers = "softmax regression (no hidden layer)"
     if options.hidden:
         layers = f"a network with {' and '.join(map(str, options.hidden))} hidden {options.activation} neurons"
@@ -174,6 +182,8 @@ def train_and_tell(frame: pl.DataFrame, labels: Labels, facts: Facts, options: T
         note(f"training was interrupted after {steps}: the model is the best so far")
     elif classifier.n_iter_ >= options.max_iter:
         note(f"training stopped at the limit of {steps}: a higher --max-iter may fit better")
+    if model.facts.calibration:
+        print(f"Calibrated on rows that were not trained on: {model.facts.calibration}")
     return model
 
 
@@ -249,7 +259,11 @@ def describe_test(model: Model, frame: pl.DataFrame, train_labels: Labels, test_
         "accuracy": f"(always saying {commonest}: {percent(float((indices == shares.argmax()).mean()))})",
         "log-loss": f"(knowing only how common each class is: {-np.log(shares[indices]).mean():.4f})",
     }
-    return [f"Tested on {count(scores.rows, 'row')} {name}", *table(_score_rows(scores, guessing), left=(0, 2))]
+    if model.facts.temperature != 1:
+        before, _ = before_and_after(model, frame, test_labels)
+        guessing["calibration error"] = f"(before calibration: {percent(before)})"
+    lines = [f"Tested on {count(scores.rows, 'row')} {name}", *table(_score_rows(scores, guessing), left=(0, 2))]
+    return [*lines, f"  {in_words(model.probabilities(frame), indices)}"]
 
 
 def _score_rows(scores: Scores, remarks: dict[str, str]) -> list[list[str]]:
