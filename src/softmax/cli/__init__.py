@@ -33,12 +33,13 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return Status.DONE
     except (BrokenPipeError, SystemExit):  # typer makes the second of the first
-        # The reader (`| head`) has all it wanted. Point stdout elsewhere, or Python complains when it closes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()  # the reader (`| head`) has all it wanted
         return Status.DONE
     except (Exception, KeyboardInterrupt) as error:
         if "--traceback" in given:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in FULL:
+            _forget_stdout()
         status, line = _judge(error)
         complain(line)
         return status
@@ -49,6 +50,11 @@ def _say_what_can_be_said() -> None:
     for stream in sys.stdout, sys.stderr:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def _forget_stdout() -> None:
+    """Point stdout elsewhere, or Python ends with a status of its own where what is left in it cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _judge(error: BaseException) -> tuple[Status, str]:
