@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import environment, machine, processors
+from harness import answer_of, machine, processors
 from report import grid, number, save_json
 from worker import held_by
 
@@ -149,22 +147,13 @@ def error_of(temperature: float, shape: Shape) -> float:
     return abs(slope / curvature) * temperature
 
 
-def answer_of(way: str, shape: Shape) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", way, *map(str, shape)]
-    done = subprocess.run(
-        command, env=os.environ | environment(processors()), capture_output=True, text=True, check=True
-    )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
 def measured(shape: Shape, rounds: int) -> dict[str, dict[str, float]]:
     """Medians of each way, in turn, round by round."""
     answers: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for number_of_round in range(rounds):
         for way, found in answers.items():
             print(f"{WAYS[way]} {'x'.join(map(str, shape))}, round {number_of_round + 1}", file=sys.stderr)
-            found.append(answer_of(way, shape))
+            found.append(answer_of(__file__, way, *shape))
     expected = answers["plain"][0]["metrics"]
     for name, value in expected.items():
         if abs(answers["softmax"][0]["metrics"][name] - value) > TOLERANCE:

@@ -3,19 +3,16 @@
     python benchmarks/bench_learn.py [--rounds N] [--quick]
 
 Each library runs in a process of its own, a new one for each round, in turn; timed is `fit`, after one of a small
-problem. Linear models: the seconds to the default stopping point, and the objective there (mean loss + penalty, times
-the rows), computed in float64 from the coefficients; ours counts only if its objective is not above scikit-learn's.
-Networks: the seconds for as many epochs as it takes to the loss on held-out rows that scikit-learn's default fit ends
-with; which epoch that is was found before, in fits that are not timed.
+problem. Both stop where their default options say. Linear models are judged by their objective (mean loss + penalty,
+times the rows), computed in float64 from the coefficients; networks, one for each of five seeds, by their mean log-loss
+on held-out rows, and their seconds are added up. Ours counts only if what it is judged by is not above scikit-learn's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 import warnings
@@ -24,11 +21,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from harness import environment, machine, processors
+from harness import answer_of, machine, processors
 from report import grid, number, save_json
 
 RESULTS = Path(__file__).with_name("results")
-TOLERANCE = 1e-7  # relative: how far above scikit-learn's an objective may be
+TOLERANCE = 1e-7  # relative: how far above scikit-learn's ours may end
+SEEDS = 5  # of networks
+DTYPES = ("float64", "float32")
 
 
 class Problem(NamedTuple):
@@ -102,22 +101,21 @@ NETWORKS: dict[str, dict[str, Any]] = {
 # ------------------------------------------------------------------------------------------------------ one process
 
 
-def model_of(library: str, name: str, epochs: int | None = None) -> Any:
-    """What is timed. All options but the shape of a network, its seed and its epochs are the defaults, where C = 1."""
+def model_of(library: str, name: str, seed: int = 0) -> Any:
+    """What is timed. All options but the shape of a network and its seed are the defaults, where C = 1."""
     shape = NETWORKS.get(name)
-    more = {} if epochs is None else {"max_iter": epochs, "tol": 0.0}
     if library == "softmax":
         from softmax.learn import SoftmaxClassifier
 
         linear = {"alpha": 1.0, "max_iter": 1000}
-        return SoftmaxClassifier(**linear) if shape is None else SoftmaxClassifier(**shape, random_state=0, **more)
+        return SoftmaxClassifier(**linear) if shape is None else SoftmaxClassifier(**shape, random_state=seed)
     if shape is None:
         from sklearn.linear_model import LogisticRegression
 
         return LogisticRegression(max_iter=1000)
     from sklearn.neural_network import MLPClassifier
 
-    return MLPClassifier(**shape, random_state=0, **more)
+    return MLPClassifier(**shape, random_state=seed)
 
 
 def objective(model: Any, problem: Problem) -> float:
@@ -138,63 +136,40 @@ def held_out_loss(model: Any, problem: Problem, dtype: str) -> float:
     return float(log_loss(problem.test_y, model.predict_proba(problem.test_X.astype(dtype))))
 
 
-def child(library: str, name: str, dtype: str, epochs: int | None, quick: bool) -> None:
+def child(library: str, name: str, dtype: str, quick: bool) -> None:
     """One process: prints seconds, iterations and what is judged by, as JSON."""
     warnings.simplefilter("ignore")
     problem = PROBLEMS[name](quick)
     X = problem.X.astype(dtype)
-    model_of(library, name, 2).fit(X[:200], problem.y[:200])  # what is loaded at the first call
-    model = model_of(library, name, epochs)
-    start = time.perf_counter()
-    model.fit(X, problem.y)
-    seconds = time.perf_counter() - start
-    judged = held_out_loss(model, problem, dtype) if name in NETWORKS else objective(model, problem)
-    print(json.dumps({"seconds": seconds, "iterations": int(np.max(model.n_iter_)), "judged": judged}))
+    model_of(library, name).fit(X[:200], problem.y[:200])  # what is loaded at the first call
+    seconds, iterations, judged = 0.0, [], []
+    for seed in range(SEEDS if name in NETWORKS else 1):
+        model = model_of(library, name, seed)
+        start = time.perf_counter()
+        model.fit(X, problem.y)
+        seconds += time.perf_counter() - start
+        iterations.append(int(np.max(model.n_iter_)))
+        judged.append(held_out_loss(model, problem, dtype) if name in NETWORKS else objective(model, problem))
+    means = {"iterations": statistics.mean(iterations), "judged": statistics.mean(judged)}
+    print(json.dumps({"seconds": seconds} | means))
 
 
 # ------------------------------------------------------------------------------------------------------ all of them
 
 
-def run(library: str, name: str, dtype: str, epochs: int | None, quick: bool) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", library, name, dtype, str(epochs or 0)]
-    if quick:
-        command.append("--quick")
-    surroundings = os.environ | environment(processors())
-    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
-def epochs_to(loss: float, name: str, dtype: str, quick: bool) -> int:
-    """The first epoch, of every fifth one, whose loss on the held-out rows is no higher."""
-    problem = PROBLEMS[name](quick)
-    X = problem.X.astype(dtype)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for epochs in range(5, 401, 5):
-            if held_out_loss(model_of("softmax", name, epochs).fit(X, problem.y), problem, dtype) <= loss:
-                return epochs
-    raise ValueError(f"{name} in {dtype}: no epoch reaches a held-out loss of {loss:.4g}")
-
-
 def measured(name: str, rounds: int, quick: bool) -> list[dict[str, Any]]:
     """Both libraries in both dtypes, in turn, round by round: the medians, and the ratio to the faster of theirs."""
-    ways = [(library, dtype) for dtype in ("float64", "float32") for library in ("sklearn", "softmax")]
-    epochs: dict[tuple[str, str], int | None] = dict.fromkeys(ways)
-    if name in NETWORKS:
-        for dtype in ("float64", "float32"):
-            loss = run("sklearn", name, dtype, None, quick)["judged"]
-            epochs["softmax", dtype] = epochs_to(loss, name, dtype, quick)
+    ways = [(library, dtype) for dtype in DTYPES for library in ("sklearn", "softmax")]
     answers: dict[tuple[str, str], list[dict[str, Any]]] = {way: [] for way in ways}
     for number_of_round in range(rounds):
-        for way in ways:
+        for way, found in answers.items():
             print(f"{name} {' '.join(way)}, round {number_of_round + 1}", file=sys.stderr)
-            answers[way].append(run(*way[:1], name, way[1], epochs[way], quick))
-    for dtype in ("float64", "float32"):
+            found.append(answer_of(__file__, way[0], name, way[1], "quick" if quick else "whole"))
+    for dtype in DTYPES:
         ours, theirs = (answers[library, dtype][0]["judged"] for library in ("softmax", "sklearn"))
         if ours > theirs + TOLERANCE * abs(theirs):
             raise ValueError(f"{name} in {dtype}: ours ends at {ours:.10g}, above scikit-learn's {theirs:.10g}")
-    better = [min(answers["sklearn", dtype][i]["seconds"] for dtype in ("float64", "float32")) for i in range(rounds)]
+    better = [min(answers["sklearn", dtype][i]["seconds"] for dtype in DTYPES) for i in range(rounds)]
     return [
         {
             "problem": name,
@@ -218,18 +193,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small linear problems, to see that it runs")
     parser.add_argument("--only", choices=PROBLEMS, action="append", help="one of the problems; may be repeated")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to (default: %(default)s)")
-    parser.add_argument("--child", nargs=4, metavar=("LIBRARY", "PROBLEM", "DTYPE", "EPOCHS"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=4, metavar=("LIBRARY", "PROBLEM", "DTYPE", "SIZE"), help=argparse.SUPPRESS)
     chosen = parser.parse_args(argv)
     if chosen.child:
-        library, name, dtype, epochs = chosen.child
-        child(library, name, dtype, int(epochs) or None, chosen.quick)
+        library, name, dtype, size = chosen.child
+        child(library, name, dtype, size == "quick")
         return 0
     cases = [case for name in chosen.only or PROBLEMS for case in measured(name, chosen.rounds, chosen.quick)]
     rows = [["problem", "library", "dtype", "seconds", "sklearn's better / ours", "iterations", "objective or loss"]]
     for case in cases:
         ratio = "" if case["times_ours"] is None else number(case["times_ours"])
         seconds, judged = number(case["seconds"]), f"{case['judged']:.9g}"
-        rows.append([case["problem"], case["library"], case["dtype"], seconds, ratio, str(case["iterations"]), judged])
+        iterations = f"{case['iterations']:g}"
+        rows.append([case["problem"], case["library"], case["dtype"], seconds, ratio, iterations, judged])
     print(grid(rows))
     save_json(machine(processors()) | {"rounds": chosen.rounds, "cases": cases}, chosen.results / "learn.json")
     return 0

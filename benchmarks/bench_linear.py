@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import environment, machine, processors
+from harness import answer_of, machine, processors
 from report import grid, number, save_json
 from worker import held_by
 
@@ -116,15 +114,6 @@ def wrong(answer: dict[str, Any], truth: tuple[float, Any, Any]) -> bool:
     return any(np.abs(np.asarray(a) - b).max() > TOLERANCE * np.abs(b).max() for a, b in pairs)
 
 
-def run(library: str, shape: Shape) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", library, *map(str, shape)]
-    done = subprocess.run(
-        command, env=os.environ | environment(processors()), capture_output=True, text=True, check=True
-    )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
 def measured(shape: Shape, rounds: int) -> dict[str, dict[str, Any]]:
     """Medians of each library, in turn, round by round."""
     truth = exact(shape)
@@ -132,7 +121,7 @@ def measured(shape: Shape, rounds: int) -> dict[str, dict[str, Any]]:
     for number_of_round in range(rounds):
         for library, all_answers in answers.items():
             print(f"{library} {'x'.join(map(str, shape))}, round {number_of_round + 1}", file=sys.stderr)
-            answer = run(library, shape)
+            answer = answer_of(__file__, library, *shape)
             if wrong(answer, truth):
                 raise ValueError(f"{library} is wrong: a loss of {answer['loss']}, exactly {truth[0]}")
             all_answers.append(answer)

@@ -7,6 +7,7 @@ what drifts (clock rate, neighbours) touches all alike; ratios are taken round b
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import pickle
@@ -36,6 +37,14 @@ FORMATS = {"float16": (11, -13), "bfloat16": (8, -125), "float32": (24, -125), "
 # Errors from which an answer is wrong, in ULP: above what the peers lose by rounding x - max (80, in 16 bits 45) and by
 # adding up four million terms one by one (3000).
 WRONG = {"float16": 64, "bfloat16": 64, "float32": 2**14, "float64": 2**14}
+
+
+def answer_of(script: str, *words: object) -> Any:
+    """What a benchmark prints as JSON in a process of its own, called as `script --child words...`."""
+    command = [sys.executable, script, "--child", *map(str, words)]
+    surroundings = os.environ | environment(processors())
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 class Refused(Exception):

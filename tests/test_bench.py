@@ -386,12 +386,13 @@ def test_memory_benchmark(tmp_path, capsys):
 
 @pytest.mark.parametrize("problem", ["zipf", "iris"])
 def test_learn_benchmark(problem, tmp_path, capsys, monkeypatch):
-    def run(*arguments):  # in this process: scikit-learn takes seconds to load
+    def here(script, library, name, dtype, size):  # in this process: scikit-learn takes seconds to load
         with warnings.catch_warnings():
-            bench_learn.child(*arguments)
+            bench_learn.child(library, name, dtype, size == "quick")
         return json.loads(capsys.readouterr().out)
 
-    monkeypatch.setattr(bench_learn, "run", run)
+    monkeypatch.setattr(bench_learn, "answer_of", here)
+    monkeypatch.setattr(bench_learn, "SEEDS", 2)
     assert bench_learn.main(["--rounds=1", "--quick", f"--only={problem}", f"--results={tmp_path}"]) == 0
     assert "sklearn's better / ours" in capsys.readouterr().out
     cases = json.loads((tmp_path / "learn.json").read_text())["cases"]
@@ -404,10 +405,10 @@ def test_learn_benchmark(problem, tmp_path, capsys, monkeypatch):
 def test_learn_benchmark_refuses_a_worse_optimum(monkeypatch):
     answers = {"softmax": 1.001, "sklearn": 1.0}
 
-    def run(library, *_):
+    def given(script, library, *_):
         return {"seconds": 1.0, "iterations": 1, "judged": answers[library]}
 
-    monkeypatch.setattr(bench_learn, "run", run)
+    monkeypatch.setattr(bench_learn, "answer_of", given)
     with pytest.raises(ValueError, match="above scikit-learn's"):
         bench_learn.measured("dense", 1, True)
 

@@ -25,21 +25,30 @@ def table_of(n, **options):
     return pl.DataFrame({"a": X[:, 0], "b": X[:, 1], "kind": [f"k{k}" for k in y]})
 
 
-@pytest.mark.parametrize("n", [300, 6000])
-def test_train_calibrates_a_network_that_is_too_sure(run, n, monkeypatch):
+@pytest.mark.parametrize(("n", "hidden"), [(300, "128,128,128"), (6000, "128,128")])
+def test_train_calibrates_a_network_that_is_too_sure(run, n, hidden):
     """One that has learned its few rows by heart, with cross-fits, and one with a part held out."""
-    monkeypatch.setattr(calibrating, "MANY", 5000)
+    assert 300 < calibrating.MANY < 6000
     table_of(n).write_csv("d.csv")
     table_of(2000, seed=1).write_csv("test.csv")
-    result = run("train", "d.csv", "--target", "kind", "--test", "test.csv", "--hidden", "64", "--alpha", "0")
+    result = run("train", "d.csv", "--target", "kind", "--test", "test.csv", "--hidden", hidden, "--alpha", "0")
     assert "Calibrated on rows that were not trained on: T = " in result.out
     assert "lowers the log-loss from" in result.out
+    assert "(before calibration: " in result.out
     content = skops.io.load("d.skops", trusted=list(models.TRUSTED))
     temperature = content["facts"]["temperature"]
     assert temperature > 1.02
     X, y = rows_of(2000, seed=1)
     logits = content["pipeline"].decision_function(pl.DataFrame({"a": X[:, 0], "b": X[:, 1]}))
     assert log_loss(softmax(logits), y) < log_loss(softmax(logits * temperature), y)
+
+
+def test_a_few_rows_say_nothing_of_a_temperature(run):
+    """By chance their best one may be so high that every answer becomes even."""
+    table_of(99).write_csv("d.csv")
+    assert "Calibrated" not in run("train", "d.csv", "--target", "kind").out
+    facts = skops.io.load("d.skops", trusted=list(models.TRUSTED))["facts"]
+    assert (facts["temperature"], facts["calibration"]) == (1.0, "")
 
 
 def test_every_row_is_judged_by_a_model_that_has_not_seen_it():
@@ -55,7 +64,7 @@ def test_every_row_is_judged_by_a_model_that_has_not_seen_it():
 
 
 def test_a_class_that_a_fold_lacks_does_not_stop_it(run):
-    Path("d.csv").write_text("x,kind\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(40)) + "50,c\n51,d\n52,d\n")
+    Path("d.csv").write_text("x,kind\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(140)) + "150,c\n151,d\n152,d\n")
     assert run("train", "d.csv", "--target", "kind").status == 0
 
 

@@ -91,6 +91,15 @@ def test_what_does_not_fit_is_an_error_and_not_a_crash():
     ]:
         with pytest.raises(TypeError):
             _native.adam_epoch(*arguments(**{name: value}))
+    for name, value in [
+        ("order", np.array([0, 1, 2, 3, 4, 6])),
+        ("order", np.array([-1, 1, 2, 3, 4, 5])),
+        ("targets", np.full(6, 3)),
+        ("targets", np.full(6, -1)),
+        ("sizes", np.array([2, 0])),
+    ]:
+        with pytest.raises(ValueError, match="must"):
+            _native.adam_epoch(*arguments(**{name: value}))
     for batch_size in (0, 7):
         with pytest.raises(ValueError, match="batch_size"):
             _native.adam_epoch(*arguments(batch_size=batch_size))

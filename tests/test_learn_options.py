@@ -111,3 +111,15 @@ def test_networks_take_the_options_too(option):
 def test_options_out_of_range_are_refused(option):
     with pytest.raises(ValueError, match=next(iter(option))):
         SoftmaxClassifier(**option).fit(*IRIS)
+
+
+def test_sparse_rows_in_parts_are_learned_as_dense_ones():
+    X, y = load_iris(return_X_y=True)
+    fits = []
+    for convert in (np.asarray, scipy.sparse.csr_array):
+        classifier = SoftmaxClassifier(random_state=0)
+        for start, dtype in ((0, np.float64), (1, np.float32), (0, np.float64)):
+            part = slice(start, None, 2)
+            classifier.partial_fit(convert(X[part].astype(dtype)), y[part], classes=[0, 1, 2])
+        fits.append(classifier)
+    np.testing.assert_allclose(fits[1].coefs_[0], fits[0].coefs_[0], rtol=1e-9)

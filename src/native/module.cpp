@@ -214,7 +214,10 @@ PyObject* adam_epoch(PyObject*, PyObject* args) {
     if (e.sizes == nullptr) return nullptr;
     e.layers = int(PyArray_SIZE(reinterpret_cast<PyArrayObject*>(sizes))) - 1;
     npy_intp parameters = 0;
-    for (int l = 0; l < e.layers; ++l) parameters += (e.sizes[l] + 1) * e.sizes[l + 1];
+    for (int l = 0; l < e.layers; ++l) {
+        if (e.sizes[l] < 1 || e.sizes[l + 1] < 1) return PyErr_Format(PyExc_ValueError, "sizes must be at least 1");
+        parameters += (e.sizes[l] + 1) * e.sizes[l + 1];
+    }
     const int type = PyArray_Check(X) ? PyArray_TYPE(reinterpret_cast<PyArrayObject*>(X)) : NPY_NOTYPE;
     if (type != NPY_FLOAT && type != NPY_DOUBLE) return PyErr_Format(PyExc_TypeError, "X must be float32 or float64");
     e.order = data_of<std::int64_t>(order, "order", NPY_INT64, 0);
@@ -228,6 +231,13 @@ PyObject* adam_epoch(PyObject*, PyObject* args) {
     e.mean = data_of<void>(mean, "mean", type, parameters);
     e.square = data_of<void>(square, "square", type, parameters);
     if (PyErr_Occurred()) return nullptr;
+    const std::int64_t outputs = e.sizes[e.layers], classes = outputs > 1 ? outputs : 2;
+    for (npy_intp i = 0; i < e.n; ++i) {
+        if (e.order[i] < 0 || e.order[i] >= e.n || e.targets[i] < 0 || e.targets[i] >= classes) {
+            return PyErr_Format(PyExc_ValueError, "order must lie in [0, %zd), and targets in [0, %lld)", e.n,
+                                static_cast<long long>(classes));
+        }
+    }
     const auto run = [&]() -> PyObject* {
         Py_BEGIN_ALLOW_THREADS;
         try {

@@ -170,17 +170,14 @@ class Network:
     def initial(self, rng: np.random.RandomState, dtype: DTypeLike) -> Array:
         """Random weights whose layers keep the variance of what passes; zeros where the problem is convex.
 
-        Uniform on ±√(6/(n_in+n_out)) (Glorot & Bengio 2010), or on ±√(6/n_in) into a ReLU (He et al. 2015,
-        doi:10.1109/ICCV.2015.123).
+        Uniform on ±√(6/(n_in+n_out)), also into a ReLU, where twice the variance (He et al. 2015) was tried: it gave a
+        higher loss on held-out digits, with one hidden layer and with ten. Source: Glorot & Bengio (2010).
         """
         params = np.zeros(self.n_params, dtype)
         if self.is_linear:
             return params
-        *hidden, last = self.unpack(params)[0]
-        for coef in (*hidden, last):
-            fan_in, fan_out = coef.shape
-            into_relu = self.activation == "relu" and coef is not last
-            bound = math.sqrt(6 / (fan_in if into_relu else fan_in + fan_out))
+        for coef in self.unpack(params)[0]:
+            bound = math.sqrt(6 / sum(coef.shape))
             coef[...] = rng.uniform(-bound, bound, coef.shape)
         return params
 
@@ -189,16 +186,31 @@ class Network:
 
     def mean_loss(self, params: Array, rows: Rows) -> float:
         """The weighted mean loss, without the penalty."""
-        return float(cross_entropy(self.logits(params, rows.X), rows.targets, **self.loss_options(rows)))
-
-    def loss_options(self, rows: Rows) -> dict[str, Any]:
-        """What `softmax.cross_entropy` takes beside logits and targets."""
-        return {"sample_weight": rows.weight, "label_smoothing": self.label_smoothing, "gamma": self.gamma}
+        total = 0.0
+        for tile in rows.tiles(tile_length(self, rows)):
+            total += cross_entropy(
+                self.logits(params, tile.X),
+                tile.targets,
+                label_smoothing=self.label_smoothing,
+                sample_weight=tile.weight,
+                gamma=self.gamma,
+                reduction="sum",
+            )
+        return total / rows.total
 
 
 def largest_product(network: Network) -> int:
     """Multiplications for a row in the largest of its matrix products."""
     return max(fan_in * fan_out for fan_in, fan_out in pairwise(network.sizes))
+
+
+def tile_length(network: Network, rows: Rows) -> int:
+    """How many rows make a tile; all are of like length."""
+    n, sparse = len(rows.targets), isinstance(rows.X, Sparse)
+    longest = TILE // (sum(network.sizes[1:] if sparse else network.sizes) * rows.X.dtype.itemsize)
+    if not sparse:
+        longest = min(longest, LARGEST_PRODUCT // largest_product(network))
+    return -(-n // -(-n // max(SHORTEST_TILE, longest)))
 
 
 class Objective:
@@ -234,17 +246,8 @@ class Objective:
     def tiles(self, rows: Rows) -> list[Rows]:
         """The tiles of `rows`, kept until other rows come: sparse ones hold their columns too."""
         if rows is not self._rows:
-            self._rows, self._tiles = rows, rows.tiles(self._length(isinstance(rows.X, Sparse), len(rows.targets)))
+            self._rows, self._tiles = rows, rows.tiles(tile_length(self.network, rows))
         return self._tiles
-
-    def _length(self, sparse: bool, n: int) -> int:
-        """How many of n rows make a tile, all of like length."""
-        sizes = self.network.sizes
-        width = sum(sizes[1:] if sparse else sizes) * self._dtype.itemsize
-        longest = TILE // width
-        if not sparse:
-            longest = min(longest, LARGEST_PRODUCT // largest_product(self.network))
-        return -(-n // -(-n // max(SHORTEST_TILE, longest)))
 
     def _parts(self, params: Array, tiles: list[Rows], n: int) -> Iterator[tuple[float, Array]]:
         """Each tile's loss and gradient, in their order; the next one's may overwrite the gradient."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from . import _native
 
@@ -28,6 +28,10 @@ class Sparse:
 
     def __getitem__(self, index: Any) -> Sparse:
         return Sparse(self.rows[index])
+
+    def astype(self, dtype: DTypeLike, copy: bool = True) -> Sparse:
+        """As NumPy's and SciPy's method of that name."""
+        return Sparse(self.rows.astype(dtype, copy=copy))
 
     @cached_property
     def by_rows(self) -> tuple[Array, Array, Array, Array]:

@@ -16,6 +16,7 @@ from ..learn import SoftmaxClassifier
 from ..metrics import expected_calibration_error
 from .models import Facts, Labels, Model, fit
 
+FEWEST = 100  # rows to tell a temperature from: of fewer, chance alone may say that the model knows nothing
 MANY = 5000  # rows from which a tenth of them is spared for the temperature
 FOLDS = 5  # of fewer: each fifth is judged by a model of the others
 BAND = 0.05  # answers given "with 90 % confidence" have 85 to 95 %
@@ -30,8 +31,11 @@ def fit_calibrated(
     """Train on rows of `features`, and divide the last layer by the temperature that suits other rows best.
 
     Many rows: a tenth is held out for it. Fewer: all are trained on, and the temperature is that of five models, each
-    of four fifths of the rows, on the fifth that they have not seen. It never makes their log-loss worse.
+    of four fifths of the rows, on the fifth that they have not seen. It never makes their log-loss worse. Below FEWEST
+    rows there is none.
     """
+    if len(labels) < FEWEST:
+        return fit(frame, labels, facts, make(), report)
     many = len(labels) >= MANY
     fold = folds(labels, 10 if many else FOLDS, seed)
     part = fold == 0 if many else np.zeros(len(labels), bool)
@@ -41,7 +45,9 @@ def fit_calibrated(
     if many:
         logits, targets = model.logits(frame.filter(part)), np.searchsorted(model.classes, labels[part])
     else:
-        found = _of_other_rows(frame, labels, facts, make, fold, report)
+        # A network that was trained for longer would be surer than the one that the temperature is for.
+        iterations = int(model.pipeline[-1].n_iter_)
+        found = _of_other_rows(frame, labels, facts, lambda: make().set_params(max_iter=iterations), fold, report)
         if found is None:
             return model
         logits, targets = found
@@ -115,10 +121,6 @@ def _verdict(gap: float, rows: int) -> str:
     return much + ("under-confident" if gap > 0 else "over-confident")
 
 
-def before_and_after(model: Model, frame: pl.DataFrame, labels: Labels) -> tuple[float, float]:
-    """The expected calibration error on some rows without the temperature and with it."""
-    targets, logits = np.searchsorted(model.classes, labels), model.logits(frame)
-    before, after = (
-        expected_calibration_error(softmax(logits, temperature=t), targets) for t in (1 / model.facts.temperature, 1.0)
-    )
-    return before, after
+def error_before(logits: NDArray[np.float64], targets: NDArray[np.intp], temperature: float) -> float:
+    """The expected calibration error that these logits would have without the temperature that is in them."""
+    return expected_calibration_error(softmax(logits, temperature=1 / temperature), targets)

@@ -24,7 +24,6 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from .. import __version__
 from .._text import count, listing
 from ..learn import SoftmaxClassifier
-from ..metrics import accuracy, expected_calibration_error, log_loss
 from ..network import class_logits
 from ..words import WordWeights
 from .columns import PARTS, date_numbers
@@ -90,16 +89,6 @@ class Facts:
         return Layout(self.image, self.lines)
 
 
-@dataclass(frozen=True)
-class Scores:
-    """How a model did on `rows` rows that it had not seen."""
-
-    rows: int
-    accuracy: float
-    log_loss: float
-    calibration_error: float
-
-
 @dataclass
 class Unseen:
     """Categories that are new to a model: of each column the first of them, and how many rows have one."""
@@ -162,13 +151,6 @@ class Model:
         """(N, K) probabilities of the classes for the rows of `features`."""
         with warnings_as_notes():
             return np.asarray(self.pipeline.predict_proba(frame), np.float64)
-
-    def test(self, frame: pl.DataFrame, labels: Labels) -> Scores:
-        """Scores on the rows of `features` whose true labels, (N,), are all among the classes."""
-        targets = np.searchsorted(self.classes, labels)
-        probs = self.probabilities(frame)
-        calibration_error = expected_calibration_error(probs, targets)
-        return Scores(len(targets), accuracy(probs, targets), log_loss(probs, targets), calibration_error)
 
     def save(self, path: str) -> None:
         """Write a skops file: data and the names of types, but no code."""

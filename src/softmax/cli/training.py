@@ -13,13 +13,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .. import softmax
 from .._text import count, listing, percent, table
 from ..learn import SoftmaxClassifier
+from ..metrics import accuracy, expected_calibration_error, log_loss
 from ..words import WORD
-from .calibrating import before_and_after, fit_calibrated, in_words
+from .calibrating import error_before, fit_calibrated, in_words
 from .columns import PARTS, Said, choose_columns
 from .console import Problem, check_writable, note, progress
-from .models import Facts, Labels, Model, Scores, features
+from .models import Facts, Labels, Model, features
 from .reporting import check_report, write_report
 from .tables import READABLE, Layout, Table, first, read_labels_beside, read_table
 from .textfiles import PACKED, suffix
@@ -177,7 +179,7 @@ def train_and_tell(frame: pl.DataFrame, labels: Labels, facts: Facts, options: T
         layers = f"a network with {' and '.join(map(str, options.hidden))} hidden {options.activation} neurons"
     steps = count(int(classifier.n_iter_), "iteration")
     losses = f"loss {classifier.loss_curve_[0]:.4f} to {classifier.loss_curve_[-1]:.4f}"
-    print(f"Trained {layers} on {count(len(labels), 'row')}: {steps}, {losses}, {took:.2f} s")
+    print(f"Trained {layers} on {count(len(labels), 'row')}: {steps}, {losses}, {took:.2f} s in all")
     if model.facts.interrupted:
         note(f"training was interrupted after {steps}: the model is the best so far")
     elif classifier.n_iter_ >= options.max_iter:
@@ -251,28 +253,24 @@ def describe_test(model: Model, frame: pl.DataFrame, train_labels: Labels, test_
     """Accuracy, log-loss and calibration error beside what knowing only the shares of the classes would give."""
     if not len(test_labels):
         return ["Not tested: there are too few rows to hold any out (give some with --test FILE)"]
-    scores = model.test(frame, test_labels)
+    logits, targets = model.logits(frame), np.searchsorted(model.classes, test_labels)
+    probs = softmax(logits)
     shares = np.bincount(np.searchsorted(model.classes, train_labels), minlength=len(model.classes)) / len(train_labels)
-    indices = np.searchsorted(model.classes, test_labels)
     commonest = class_text(model.classes[shares.argmax()])
-    guessing = {
-        "accuracy": f"(always saying {commonest}: {percent(float((indices == shares.argmax()).mean()))})",
-        "log-loss": f"(knowing only how common each class is: {-np.log(shares[indices]).mean():.4f})",
-    }
-    if model.facts.temperature != 1:
-        before, _ = before_and_after(model, frame, test_labels)
-        guessing["calibration error"] = f"(before calibration: {percent(before)})"
-    lines = [f"Tested on {count(scores.rows, 'row')} {name}", *table(_score_rows(scores, guessing), left=(0, 2))]
-    return [*lines, f"  {in_words(model.probabilities(frame), indices)}"]
-
-
-def _score_rows(scores: Scores, remarks: dict[str, str]) -> list[list[str]]:
-    rows = {
-        "accuracy": percent(scores.accuracy),
-        "log-loss": f"{scores.log_loss:.4f}",
-        "calibration error": percent(scores.calibration_error),
-    }
-    return [[f"  {name}", value, remarks.get(name, "")] for name, value in rows.items()]
+    guess, blind = float((targets == shares.argmax()).mean()), float(-np.log(shares[targets]).mean())
+    temperature = model.facts.temperature
+    before = percent(error_before(logits, targets, temperature)) if temperature != 1 else None
+    rows = [
+        ["  accuracy", percent(accuracy(probs, targets)), f"(always saying {commonest}: {percent(guess)})"],
+        ["  log-loss", f"{log_loss(probs, targets):.4f}", f"(knowing only how common each class is: {blind:.4f})"],
+        [
+            "  calibration error",
+            percent(expected_calibration_error(probs, targets)),
+            f"(before calibration: {before})" if before else "",
+        ],
+    ]
+    tested = f"Tested on {count(len(targets), 'row')} {name}"
+    return [tested, *table(rows, left=(0, 2)), f"  {in_words(probs, targets)}"]
 
 
 def hold_out(labels: Labels, seed: int) -> NDArray[np.bool_]:
