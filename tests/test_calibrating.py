@@ -35,6 +35,8 @@ def test_train_calibrates_a_network_that_is_too_sure(run, n, hidden):
     assert "Calibrated on rows that were not trained on: T = " in result.out
     assert "lowers the log-loss from" in result.out
     assert "(before calibration: " in result.out
+    assert run("evaluate", "d.skops", "test.csv", "--report", "r.html").status == 0
+    assert "lowers the log-loss from" in Path("r.html").read_text()
     content = skops.io.load("d.skops", trusted=list(models.TRUSTED))
     temperature = content["facts"]["temperature"]
     assert temperature > 1.02

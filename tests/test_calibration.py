@@ -506,7 +506,7 @@ def test_the_number_of_classes_is_that_of_fit():
 
 @pytest.mark.parametrize("calibration", BOTH)
 def test_transform_before_fit_is_an_error(calibration):
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match=r"is not there before fit: call \w+\.fit first"):
         calibration().transform([[1.0, 2.0]])
 
 

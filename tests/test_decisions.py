@@ -341,5 +341,5 @@ def test_sets_name_wrong_input():
         ConformalSets().fit(PROBS, [0, 1, 3])
     with pytest.raises(ValueError, match=r"probs must have 3 classes, as in fit, got shape \(1, 2\)"):
         ConformalSets().fit(PROBS, [0, 1, 2]).predict([[0.5, 0.5]])
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match=r"is not there before fit: call ConformalSets\.fit first"):
         ConformalSets().predict(PROBS)

@@ -26,7 +26,7 @@ LAYERS = [
     "softmax",
     "explanation ensemble",
     "calibration metrics decisions",
-    "_probabilities _text _blocks",
+    "_probabilities _text _blocks _fitted",
     "linear binary divergence",
     "attention sampling losses",
     "gradients",

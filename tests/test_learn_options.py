@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from scipy.optimize import approx_fprime
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -48,6 +48,20 @@ def test_sparse_rows_have_the_optimum_of_dense_ones(form, weighted):
     np.testing.assert_allclose(sparse.predict_proba(form(X)), dense.predict_proba(X), atol=1e-6)
     judge = LogisticRegression(C=1.0, tol=1e-10, max_iter=20_000).fit(X, y, weight)
     np.testing.assert_allclose(sparse.predict_proba(X), judge.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer])
+def test_sparse_rows_have_the_coefficients_of_logistic_regression(load, weighted):
+    """Whatever the units of the features, which sparse rows keep; the judge takes Newton's steps."""
+    X, y = load(return_X_y=True)
+    X = X / np.abs(X).max(axis=0)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y)) if weighted else None
+    judge = LogisticRegression(C=1.0, solver="newton-cg", tol=1e-10, max_iter=20_000).fit(X, y, weight)
+    ours = fitted(scipy.sparse.csr_array(X), y, weight, alpha=1.0, tol=1e-8, max_iter=5000)
+    np.testing.assert_allclose(ours.coefs_[0].T, judge.coef_, atol=1e-6)
+    np.testing.assert_allclose(ours.intercepts_[0], judge.intercept_, atol=1e-5)
+    np.testing.assert_allclose(ours.predict_proba(scipy.sparse.csr_array(X)), judge.predict_proba(X), atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._fitted import Fitted
 from ._probabilities import class_indices, probability_rows
 
 __all__ = ["ConformalSets", "decide", "top_k"]
@@ -97,7 +98,7 @@ def _maxima(p: NDArray[Any], k: int) -> NDArray[np.intp]:
     return indices
 
 
-class ConformalSets:
+class ConformalSets(Fitted):
     """Sets of classes that hold the truth with a probability of at least 1 - alpha, whatever the model.
 
     `fit` measures on rows that the model was not trained on how large a set has to be, `predict` returns the sets of

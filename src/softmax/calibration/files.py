@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .._fitted import Fitted
+
 if typing.TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -15,7 +17,7 @@ FORMAT = "softmax.calibration"
 VERSION = 1
 
 
-class Saved:
+class Saved(Fitted):
     """What `save` and `load` of a calibration are: all its attributes, numbers to the last bit."""
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -86,6 +86,7 @@ def _facts(model: Model) -> list[tuple[str, str]]:
         ("features", f"{coefs[0].shape[0]:,}" if coefs else ""),
         ("parameters", f"{parameters:,}" if coefs else ""),
         ("iterations", f"{classifier.n_iter_:,}{' (interrupted)' * facts.interrupted}"),
+        ("calibration", facts.calibration),
         *((name, _text(value)) for name, value in classifier.get_params(deep=False).items()),
         ("versions", f"softmax {facts.softmax}, scikit-learn {facts.sklearn}"),
     ]
