@@ -8,6 +8,7 @@ import pytest
 import skops.io
 
 from softmax import softmax
+from softmax._verdict import in_words
 from softmax.cli import calibrating, models
 from softmax.metrics import log_loss
 
@@ -82,4 +83,4 @@ def test_a_class_that_a_fold_lacks_does_not_stop_it(run):
 def test_in_words(confidence, share, n, words):
     probs = np.tile([confidence, 1 - confidence], (n, 1))
     targets = (np.arange(n) >= share * n).astype(int)
-    assert words in calibrating.in_words(probs, targets)
+    assert words in in_words(probs, targets)

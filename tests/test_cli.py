@@ -223,6 +223,19 @@ def test_explain_at_a_temperature(run):
     assert run("explain", "1", "2", "--temperature", "3").out == f"{softmax.explain([1, 2], temperature=3)}\n"
 
 
+@pytest.mark.parametrize(("kind", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_explain_draws(run, tmp_path, kind, start):
+    result = run("explain", "1", "2", "--plot", f"steps.{kind}")
+    assert result == run("explain", "1", "2")
+    assert (tmp_path / f"steps.{kind}").read_bytes().startswith(start)
+
+
+def test_explain_draws_no_other_kind_of_file(run, tmp_path):
+    line = run("explain", "1", "2", "--plot", "steps.txt").line
+    assert line == "steps.txt: cannot write this type of file, only .svg, .png, .pdf"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

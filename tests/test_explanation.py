@@ -1,9 +1,12 @@
 import dataclasses
+import io
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from softmax import explain, log_softmax, sigmoid, softmax
+from softmax._text import percent
 
 LOGITS, LABELS = [-3.44, 1.16, -0.81, 3.91], ["dog", "cat", "boat", "airplane"]
 
@@ -86,6 +89,55 @@ def test_wide_characters_keep_the_columns_aligned():
     lines = str(explain([1, 2], ["汽车", "boat"])).split("\n")
     assert lines[1].startswith("汽车  ")
     assert lines[1].index("1") == lines[2].index("2") - 2  # two characters of two columns each
+
+
+def test_what_temperature_changed_is_said():
+    lines = str(explain(LOGITS, LABELS, temperature=2)).split("\n")
+    assert "at T = 1" in lines[0]
+    assert explain(LOGITS, temperature=2).shares_before.tolist() == softmax(LOGITS).tolist()
+    assert "Temperature 2 evens the shares out: airplane has 93.15 % at temperature 1." in lines
+    assert "Temperature 0.5 sharpens the shares: airplane has 93.15 %" in str(explain(LOGITS, LABELS, temperature=0.5))
+    assert "T = 1" not in str(explain(LOGITS, LABELS))
+
+
+def test_why_softmax_sums_to_one_and_sigmoid_does_not():
+    assert str(explain(LOGITS, LABELS)).endswith(
+        "Softmax divides by the sum, so its shares sum to 1: a class gains what others lose.\n"
+        "Sigmoid judges every score alone, here to 208.06 % in all."
+    )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_html_has_the_cells_of_the_text(temperature):
+    e = explain([2.0, 1.0, -np.inf], ["<b>", "cat & dog", "c"], temperature=temperature)
+    root = ElementTree.fromstring(f"<div>{e._repr_html_()}</div>")
+    rows = ["".join(row.itertext()) for row in root.iter("tr")]
+    table, _, conclusion = str(e).partition("\n\n")
+    assert [row.replace(" ", "") for row in rows] == [
+        "".join(c for c in line if c not in " █▏▎▍▌▋▊▉") for line in table.split("\n")
+    ]
+    assert [p.text for p in root.iter("p")] == conclusion.split("\n")
+    widths = [float(div.get("style")[len("width:") :].split("em")[0]) for div in root.iter("div") if div.get("style")]
+    np.testing.assert_allclose(widths, 8 * e.shares, atol=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 3.0, np.inf])
+def test_the_picture_has_the_steps_side_by_side(temperature):
+    e = explain([2.0, 1.0, -np.inf, -2.0], ["a", "b", "c", "d"], temperature=temperature)
+    figure = e.plot()
+    for ax, values in zip(figure.axes, [[2, 1, 0, -2], e.exponentials, e.shares, e.sigmoids], strict=True):
+        np.testing.assert_allclose([bar.get_width() for bar in ax.patches[:4]], values)
+    assert [text.get_text() for text in figure.axes[2].texts] == [percent(share) for share in e.shares]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["2", "1", "-inf", "-2"]
+    if temperature != 1:
+        np.testing.assert_allclose([bar.get_width() for bar in figure.axes[2].patches[4:]], e.shares_before)
+    figure.savefig(io.BytesIO(), format="svg")
+
+
+def test_the_picture_of_many_classes_has_the_most_probable_ones():
+    logits = np.random.default_rng(0).normal(size=100)
+    (ax, *_) = explain(logits).plot().axes
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [str(i) for i in np.sort(np.argsort(-logits)[:20])]
 
 
 def test_labels_default_to_the_indices():

@@ -9,9 +9,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from sklearn.calibration import calibration_curve
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
 
 from softmax import plot, sigmoid, softmax
-from softmax.metrics import reliability_curve
+from softmax.metrics import reliability_curve, risk_coverage_curve
 
 LOGITS = [2.33, -1.46, 0.56]
 LABELS = ["cat", "dog", "boat"]
@@ -30,10 +33,15 @@ PICTURES = {
     "learning_curves": lambda **ax: plot.learning_curves([3.0, 2.0, 1.0], [3.0, 2.5, 2.75], **ax),
     "probabilities": lambda **ax: plot.probabilities(softmax(LOGITS), LABELS, **ax),
     "reliability": lambda **ax: plot.reliability(PROBS, TARGETS, **ax),
+    "risk_coverage": lambda **ax: plot.risk_coverage(PROBS, TARGETS, **ax),
+    "ReliabilityDisplay": lambda **ax: plot.ReliabilityDisplay.from_predictions(TARGETS, PROBS, **ax).ax_,
     "sigmoid_versus_softmax": lambda **ax: plot.sigmoid_versus_softmax(LOGITS, LABELS, **ax),
     "temperature": lambda **ax: plot.temperature(LOGITS, LABELS, **ax),
     "top_features": lambda **ax: plot.top_features([0.5, -2.0, 1.0], LABELS, **ax),
 }
+
+
+display = plot.ReliabilityDisplay.from_predictions
 
 
 def texts(labels):
@@ -82,17 +90,68 @@ def test_reliability_shows_the_accuracy_of_each_bin_and_its_interval():
     ax = plot.reliability(PROBS, TARGETS, n_bins=5)
     curve = reliability_curve(PROBS, TARGETS, n_bins=5)
     filled = curve.counts > 0
-    x, _, width, height = bars(ax).T
-    np.testing.assert_allclose(height, curve.accuracy[filled])
-    np.testing.assert_allclose(x + width / 2, (curve.edges[:-1] + 0.1)[filled])
-    (lines,) = ax.collections
-    for (low, high), share, rows in zip(
-        [segment[:, 1] for segment in lines.get_segments()], curve.accuracy[filled], curve.counts[filled], strict=True
-    ):
+    np.testing.assert_allclose(ax.lines[1].get_xydata(), np.stack([curve.confidence, curve.accuracy], axis=1)[filled])
+    band, lines = ax.collections
+    intervals = [segment[:, 1] for segment in lines.get_segments()]
+    for (low, high), share, rows in zip(intervals, curve.accuracy[filled], curve.counts[filled], strict=True):
         for end in low, high:  # where the share is just within 1.96 standard errors: what defines Wilson's interval
             assert abs(share - end) == pytest.approx(1.96 * np.sqrt(end * (1 - end) / rows), rel=1e-3)
-    dots = ax.lines[1].get_xydata()
-    np.testing.assert_allclose(dots, np.stack([curve.confidence, curve.accuracy], axis=1)[filled])
+    corners = band.get_paths()[0].vertices[:, 1]
+    assert {*np.ravel(intervals).round(12)} <= {*corners.round(12)}
+
+
+def test_reliability_of_one_class_and_bins_of_equally_many_rows():
+    ax = plot.reliability(PROBS, TARGETS, n_bins=4, of_class=2, strategy="quantile")
+    curve = reliability_curve(PROBS, TARGETS, n_bins=4, of_class=2, strategy="quantile")
+    assert curve.counts.tolist() == [100] * 4
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), curve.accuracy)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("probability of class 2", "share of class 2")
+
+
+def test_a_second_curve_is_drawn_into_the_first_ones_axes_in_another_colour():
+    ax = plot.reliability(PROBS, TARGETS, name="before")
+    plot.reliability(softmax(np.log(PROBS), temperature=2), TARGETS, name="_after", ax=ax)
+    assert texts(ax.get_legend().get_texts()) == ["perfectly calibrated", "before", "\u200b_after"]
+    assert len({line.get_color() for line in ax.lines}) == 3
+    ax = plot.risk_coverage(PROBS, TARGETS, name="one")
+    plot.risk_coverage(PROBS, 3 - TARGETS, name="other", ax=ax)
+    assert ax.lines[0].get_color() != ax.lines[1].get_color()
+    assert ax.get_ylim()[1] > ax.lines[1].get_ydata().max()
+
+
+def test_risk_coverage_draws_the_curve_thinned_out():
+    probs, targets = drawn(rows=5000)
+    (line,) = plot.risk_coverage(probs, targets).lines
+    curve = risk_coverage_curve(probs, targets)
+    assert len(line.get_xdata()) == 400
+    assert np.isin(line.get_ydata(), curve.risk).all()
+    assert (line.get_xdata()[0], line.get_xdata()[-1]) == (curve.coverage[0], 1.0)
+
+
+def test_a_display_from_an_estimator_is_that_of_its_predictions():
+    X, y = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])
+    estimator = LogisticRegression(max_iter=1000).fit(X, names[y])
+    display = plot.ReliabilityDisplay.from_estimator(estimator, X, names[y], n_bins=6)
+    expected = reliability_curve(estimator.predict_proba(X), y, n_bins=6)
+    np.testing.assert_array_equal(display.curve.accuracy, expected.accuracy)
+    assert display.figure_ is display.ax_.figure
+    assert display.ax_.get_legend_handles_labels()[1][1] == "LogisticRegression"
+    # The columns may come in any order, and two models fit into one picture.
+    order = [2, 0, 1]
+    other = plot.ReliabilityDisplay.from_predictions(
+        names[y], estimator.predict_proba(X)[:, order], classes=names[order], n_bins=6, name="again", ax=display.ax_
+    )
+    np.testing.assert_allclose(other.curve.accuracy, expected.accuracy)
+    assert len(display.ax_.lines) == 3
+
+
+def test_a_display_of_two_classes_is_what_scikit_learn_draws():
+    probs, targets = drawn(classes=2)
+    display = plot.ReliabilityDisplay.from_predictions(targets, probs[:, 1], pos_label=1, n_bins=7)
+    share, mean = calibration_curve(targets, probs[:, 1], n_bins=7)
+    np.testing.assert_allclose(display.ax_.lines[1].get_xydata(), np.stack([mean, share], axis=1))
+    assert display.ax_.get_xlabel() == "probability of 1"
 
 
 def test_confidence_histogram_counts_right_and_wrong_rows():
@@ -186,6 +245,11 @@ def test_labels_are_text_and_no_formulas_and_none_is_lost():
     [
         (lambda: plot.reliability([[0.5, 0.6]], [0]), "each row of probs must sum to 1"),
         (lambda: plot.reliability(PROBS, TARGETS, n_bins=0), "n_bins must be at least 1, got 0"),
+        (lambda: plot.reliability(PROBS, TARGETS, of_class=4), r"of_class must lie in \[0, 4\), got 4"),
+        (lambda: display([0, 1], [[0.5, 0.3, 0.2]] * 2), "classes must name the 3 classes of y_prob, got 2, since"),
+        (lambda: display(["a", "b"], [0.5, 0.2], classes=["a"]), "classes must name the 2 classes of y_prob, got 1$"),
+        (lambda: display(["a", "x"], [0.5, 0.2], classes=["a", "b"]), r"y_true must hold classes of \['a', 'b'\]"),
+        (lambda: display(["a", "b"], [0.5, 0.2], pos_label="x"), r"pos_label must be one of the classes \['a', 'b'\]"),
         (lambda: plot.confusion(PROBS, TARGETS, ["a"]), "labels must hold 4 names, got 1"),
         (lambda: plot.confidence_histogram(PROBS, TARGETS[:3]), r"targets must have shape \(400,\)"),
         (lambda: plot.probabilities([[0.5, 0.5]]), r"probs must be one-dimensional and not empty, got shape \(1, 2\)"),

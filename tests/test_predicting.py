@@ -225,3 +225,51 @@ def test_long_predictions_show_what_is_left(model, monkeypatch):
     assert "Predicting" in err
     assert "left" in err
     assert "200 rows" in err
+
+
+# several models
+
+
+@pytest.fixture
+def two(model):
+    """Two models of the same classes, the second of fewer columns: small.skops and other.skops."""
+    options = ["--drop", "kind", "--hidden", "4", "-o", "other.skops"]
+    assert model("train", "small.csv", "--target", "y", *options).status == 0
+    return model
+
+
+def test_several_models_answer_with_the_mean_of_their_probabilities(two, monkeypatch):
+    numbers(100, seed=1).write_csv("new.csv")
+    tables_of = [pl.read_csv(two("predict", name, "new.csv").out.encode()) for name in ("small.skops", "other.skops")]
+    expected = np.mean([table.drop("prediction", "confidence").to_numpy() for table in tables_of], axis=0)
+    monkeypatch.setattr(predicting, "PROBABILITIES", 30)
+    found = pl.read_csv(two("predict", "small.skops", "other.skops", "new.csv").out.encode())
+    np.testing.assert_allclose(found.drop("prediction", "confidence").to_numpy(), expected, rtol=1e-12)
+    assert found["prediction"].to_list() == [["high", "low", "mid"][k] for k in expected.argmax(axis=1)]
+    result = two("evaluate", "small.skops", "other.skops", "new.csv")
+    assert result.out.startswith("Tested the mean of small.skops, other.skops on 100 rows of new.csv")
+    right = float((found["prediction"] == numbers(100, seed=1)["y"]).mean())
+    assert f"{100 * right:.2f} %" in result.out
+
+
+def test_what_one_of_the_models_has_not_seen_is_told_once(two):
+    numbers(100, seed=1).with_columns(kind=pl.lit("new")).write_csv("new.csv")
+    result = two("predict", "small.skops", "other.skops", "small.skops", "new.csv")
+    assert result.err.count("was not in the training data") == 1
+    assert "(100 such rows)" in result.err
+
+
+def test_models_that_cannot_be_averaged_are_told(two):
+    numbers(50).with_columns(y=pl.col("kind")).write_csv("kinds.csv")
+    two("train", "kinds.csv", "--target", "kind", "-o", "kinds.skops")
+    Path("lines.txt").write_text("__label__low a b\n__label__mid c\n__label__high d\n" * 30)
+    two("train", "lines.txt", "-o", "lines.skops")
+    assert two("predict", "small.skops", "kinds.skops", "small.csv").line == (
+        "kinds.skops: has other classes than small.skops: a, b, not high, low, mid"
+    )
+    assert two("predict", "small.skops", "lines.skops", "small.csv").line == (
+        "lines.skops: was trained on another kind of file than small.skops, or images of another size"
+    )
+    assert two("evaluate", "small.skops", "other.skops", "small.csv", "--report", "r.html").line == (
+        "--report: is about one model, got 2"
+    )

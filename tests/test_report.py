@@ -108,7 +108,7 @@ def test_the_report_says_all_that_it_should():
         "What was trained", "Learning curves", "The data",
     ]:  # fmt: skip
         assert heading in page.text
-    assert page.tags.count("svg") == 4 + 3  # and a picture of weights a class
+    assert page.tags.count("svg") == 5 + 3 + 3  # and two a class, of its reliability and of weights
     assert "width numeric 3 40 1 to 9" in page.text
     assert "class 0 77 " in page.text
     assert "tested on 200 rows of new.csv" in page.text
@@ -185,7 +185,7 @@ def test_thousands_of_classes_and_features_stay_under_two_megabytes():
     html = render(subject(n=4000, k=5000, d=2000))
     assert len(html.encode()) < 1_000_000
     assert "The 200 commonest of 5,000 classes" in Page(html).text
-    assert html.count("<svg") == 3 + 12
+    assert html.count("<svg") == 4 + 12 + 12
 
 
 def test_nothing_to_test_on():
@@ -207,12 +207,43 @@ def test_no_mistakes():
 
 
 @pytest.mark.parametrize(
-    ("confidence", "verdict"), [(0.99, "over-confident"), (0.8, "a gap that chance explains"), (0.6, "under-confident")]
+    ("confidence", "verdict"),
+    [
+        (0.99, "On average 99.00 % confident and 80.00 % right: over-confident."),
+        (0.8, "about 80 % confidence, 80.00 % were right: as good as its word, within chance."),
+        (0.6, "about 60 % confidence, 80.00 % were right: under-confident."),
+    ],
 )
 def test_the_verdict_on_confidence(confidence, verdict):
     probs, targets = np.tile([confidence, 1 - confidence], (500, 1)), (np.arange(500) % 5 == 0).astype(int)
     text = Page(render(subject(k=2, probs=probs, targets=targets, rows=np.arange(500)))).text
-    assert f"accuracy 80.00 %: {verdict}." in text
+    assert verdict in text
+
+
+def test_before_and_after_calibration_are_shown_in_words_and_in_one_picture():
+    right = np.arange(500) % 5 > 0
+    probs, before = (np.tile([1 - sure, sure], (500, 1)) for sure in (0.79, 0.97))
+    html = render(subject(k=2, probs=probs, probs_before=before, targets=right.astype(int), rows=np.arange(500)))
+    text = Page(html).text
+    assert "After calibration: of the answers given with about 80 % confidence, 80.00 % were right: as good" in text
+    assert "Calibration error 1.00 %." in text
+    assert "Before it: on average 97.00 % confident and 80.00 % right: over-confident. Calibration error 17.00 %." in text
+    assert html.count("after calibration</text>") == html.count("before calibration</text>") == 1
+    assert "before calibration" not in plain()
+
+
+def test_what_abstaining_buys_is_said():
+    confidence = np.linspace(0.6, 0.99, 100)  # the 20 least sure ones are wrong
+    probs, targets = np.stack([1 - confidence, confidence], axis=1), (np.arange(100) >= 20).astype(int)
+    text = Page(render(subject(k=2, probs=probs, targets=targets, rows=np.arange(100)))).text
+    sure = confidence[10]
+    assert f"With confidence {100 * sure:.2f} % or more, 90.00 % are answered, 88.89 % of them rightly." in text
+
+
+def test_few_of_many_classes_have_a_picture_of_their_reliability():
+    html = render(subject(n=2000, k=15))
+    assert html.count("How often the class is the true one, by its probability, in ten bins.") == 12
+    assert "The 12 commonest classes." in Page(html).text
 
 
 # the tables

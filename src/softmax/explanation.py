@@ -1,9 +1,11 @@
-"""Every step of one softmax, from the logits to the decision, as numbers and as a table to read."""
+"""Every step of one softmax, from the logits to the decision, as numbers, a table to read, HTML and a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,12 +14,17 @@ from ._text import bar, percent, table
 from .elementwise import sigmoid
 from .functions import log_softmax, softmax
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["Explanation", "explain"]
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What `explain` returns: one entry a class in every array, all float64 of shape (K,). `str()` draws the table.
+    """What `explain` returns: one entry a class in every array, all float64 of shape (K,).
+
+    `str()` draws the table, a notebook shows it as HTML, and `plot()` makes a picture of it.
 
     Attributes:
         labels: the names of the classes.
@@ -27,6 +34,7 @@ class Explanation:
         exponentials: exp(minus_maximum / temperature), in [0, 1].
         shares: the probabilities, exponentials / sum(exponentials), computed by `softmax.softmax`.
         log_shares: their logarithms, computed by `softmax.log_softmax`.
+        shares_before: the probabilities at temperature 1.
         sigmoids: sigmoid(logits / temperature): each score judged alone, as if the others were not there.
         decision: index of the most probable class, the first one in a tie.
     """
@@ -38,6 +46,7 @@ class Explanation:
     exponentials: NDArray[np.float64]
     shares: NDArray[np.float64]
     log_shares: NDArray[np.float64]
+    shares_before: NDArray[np.float64]
     sigmoids: NDArray[np.float64]
     decision: int
 
@@ -47,7 +56,26 @@ class Explanation:
         return self.labels[self.decision]
 
     def __str__(self) -> str:
-        return "\n".join([*_table(self), "", *_conclusion(self)])
+        columns = _columns(self, bar)
+        rows = zip(*([head, *cells] for head, cells in columns.values()), strict=True)
+        return "\n".join([*table(rows, left=(0, list(columns).index("bar"))), "", *_conclusion(self)])
+
+    def _repr_html_(self) -> str:
+        return _html(self)
+
+    def plot(self) -> Figure:
+        """The steps as a picture, class by class: score, exponential, share, and sigmoid beside it.
+
+        Of more than 20 classes, the 20 most probable ones. Needs matplotlib (`pip install 'softmax[report]'`); save it
+        with ``figure.savefig("steps.svg")``.
+
+        >>> figure = explain([2.33, -1.46, 0.56], ["cat", "dog", "boat"]).plot()
+        >>> [ax.get_title() for ax in figure.axes]
+        ['score', 'exp(score - max)', 'softmax', 'sigmoid']
+        """
+        from .plot.steps import explanation
+
+        return explanation(self)
 
 
 def explain(logits: ArrayLike, labels: Sequence[str] | None = None, *, temperature: float = 1.0) -> Explanation:
@@ -88,6 +116,7 @@ def explain(logits: ArrayLike, labels: Sequence[str] | None = None, *, temperatu
         exponentials=np.exp(_divided(minus_maximum, temperature)),
         shares=shares,
         log_shares=np.asarray(log_softmax(x, temperature=temperature)),
+        shares_before=np.asarray(softmax(x)),
         sigmoids=np.asarray(sigmoid(_divided(x, temperature))),
         decision=int(shares.argmax()),
     )
@@ -99,26 +128,52 @@ def _divided(x: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
         return np.where((x == 0) | np.isinf(x), x, x / temperature)
 
 
-def _table(e: Explanation) -> list[str]:
-    steps = [
-        ("class", [*e.labels, "sum"]),
-        ("logit", [*map(_number, e.logits), ""]),
-        ("- max", [*map(_number, e.minus_maximum), ""]),
-        (f"/ {e.temperature:g}", [*map(_number, _divided(e.minus_maximum, e.temperature)), ""]),
-        ("exp", [*map(_number, e.exponentials), _number(e.exponentials.sum())]),
-        ("share", [*map(percent, e.shares), "100 %"]),
-        ("log share", [*map(_number, e.log_shares), ""]),
-        ("", [*map(bar, e.shares), ""]),
-        ("sigmoid", [*map(percent, e.sigmoids), percent(e.sigmoids.sum())]),
-    ]
-    shown = [(head, column) for head, column in steps if e.temperature != 1 or head != "/ 1"]
-    rows = zip(*([head, *column] for head, column in shown), strict=True)
-    return table(rows, left=(0, len(shown) - 2))
+def _columns(e: Explanation, draw: Callable[[float], str]) -> dict[str, tuple[str, list[str]]]:
+    """Head and cells of each column, the last cell being that of the sum; `draw` makes a share a bar."""
+    columns = {
+        "class": ("class", [*e.labels, "sum"]),
+        "logit": ("logit", [*map(_number, e.logits), ""]),
+        "minus": ("- max", [*map(_number, e.minus_maximum), ""]),
+        "divided": (f"/ {e.temperature:g}", [*map(_number, _divided(e.minus_maximum, e.temperature)), ""]),
+        "exp": ("exp", [*map(_number, e.exponentials), _number(e.exponentials.sum())]),
+        "share": ("share", [*map(percent, e.shares), "100 %"]),
+        "log": ("log share", [*map(_number, e.log_shares), ""]),
+        "bar": ("", [*map(draw, e.shares), ""]),
+        "before": ("at T = 1", [*map(percent, e.shares_before), "100 %"]),
+        "sigmoid": ("sigmoid", [*map(percent, e.sigmoids), percent(e.sigmoids.sum())]),
+    }
+    if e.temperature == 1:
+        del columns["divided"], columns["before"]
+    return columns
+
+
+def _html(e: Explanation) -> str:
+    """The table as HTML for light and dark pages, whose colours it takes."""
+    from html import escape
+
+    def cell(tag: str, text: str, left: bool) -> str:
+        return f'<{tag} style="text-align:{"left" if left else "right"};padding:.1em .6em">{text}</{tag}>'
+
+    def draw(share: float) -> str:
+        return f'<div style="width:{8 * share:.3f}em;height:.8em;background:#0072b2;border-radius:2px"></div>'
+
+    columns = _columns(e, draw)
+    left = [key in ("class", "bar") for key in columns]
+    heads = [head for head, _ in columns.values()]
+    rows = zip(*(map(escape, cells) if key != "bar" else cells for key, (_, cells) in columns.items()), strict=True)
+    lines = ["<tr>" + "".join(map(partial(cell, "th"), heads, left)) + "</tr>"]
+    lines += ["<tr>" + "".join(map(partial(cell, "td"), row, left)) + "</tr>" for row in rows]
+    table = "\n".join(lines)
+    return f"<table>\n{table}\n</table>\n" + "\n".join(f"<p>{escape(line)}</p>" for line in _conclusion(e))
 
 
 def _conclusion(e: Explanation) -> list[str]:
     division = f"{_number(e.exponentials[e.decision])} / {_number(e.exponentials.sum())}"
     lines = [f"Decision: {e.label}, with {division} = {percent(e.shares[e.decision])}."]
+    before, after = percent(e.shares_before[e.decision]), percent(e.shares[e.decision])
+    if before != after:
+        does = "evens the shares out" if e.temperature > 1 else "sharpens the shares"
+        lines.append(f"Temperature {e.temperature:g} {does}: {e.label} has {before} at temperature 1.")
     if len(e.labels) == 2:
         difference = " - ".join(map(_number, e.logits))
         if e.temperature != 1:
@@ -126,7 +181,8 @@ def _conclusion(e: Explanation) -> list[str]:
         share = percent(e.shares[0])
         lines.append(f"Of two classes, softmax is the sigmoid of their difference: sigmoid({difference}) = {share}.")
     else:
-        lines.append("The shares divide one whole among the classes; sigmoid judges every score alone.")
+        lines.append("Softmax divides by the sum, so its shares sum to 1: a class gains what others lose.")
+        lines.append(f"Sigmoid judges every score alone, here to {percent(e.sigmoids.sum())} in all.")
     return lines
 
 

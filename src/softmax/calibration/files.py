@@ -29,14 +29,18 @@ class Saved(Fitted):
         Raises:
             OSError: the file cannot be written.
         """
+        text = self.to_json()
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def to_json(self) -> str:
+        """What `save` writes."""
         import json
 
         document = {"format": FORMAT, "version": VERSION, "kind": type(self).__name__}
         for name, value in vars(self).items():
             document[name] = value.tolist() if isinstance(value, np.ndarray) else value
-        text = json.dumps(document, indent=1, allow_nan=False)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+        return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -43,6 +43,7 @@ def _option(help: str, metavar: str, *names: str, default: str | None = None) ->
 
 Temperature = Annotated[float, _option("Divide the scores by it: above 1 evens out, below 1 sharpens.", "T")]
 Report = Annotated[str | None, _option("Write a report to look at in a browser.", "FILE.html", default="none")]
+MODEL = "A model that softmax train has saved."
 TABLE = typer.Argument(
     help="A .csv, .tsv or .jsonl file (or .gz, .zst of it), .parquet, .npy, .npz, .safetensors, fastText's .txt or "
     ".ft, a folder of images, or - for CSV on stdin.",
@@ -95,6 +96,9 @@ def explain(
     numbers: Annotated[list[str], typer.Argument(help="One score a class.", metavar="NUMBERS")],
     labels: Annotated[str, _option("Names of the classes, separated by commas.", "NAMES", default="0,1,2...")] = "",
     temperature: Temperature = 1.0,
+    plot: Annotated[
+        str | None, _option("Draw the steps, too, in a .svg, .png or .pdf file.", "FILE", default="none")
+    ] = None,
 ) -> None:
     """Every step of one softmax, and sigmoid beside it.
 
@@ -102,7 +106,7 @@ def explain(
     """
     from .apply import explain
 
-    explain(numbers, _names(labels), temperature)
+    explain(numbers, _names(labels), temperature, plot)
 
 
 @app.command()
@@ -151,7 +155,7 @@ def train(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="A model that softmax train has saved.", metavar="MODEL")],
+    models: Annotated[list[str], typer.Argument(help=f"{MODEL} Of several, the mean is taken.", metavar="MODEL...")],
     data: Annotated[str, TABLE],
     output: Annotated[
         str | None, _option("A .csv, .tsv, .parquet or .jsonl file.", "FILE", "-o", "--output", default="CSV on stdout")
@@ -162,20 +166,21 @@ def predict(
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Write the columns of DATA, too.")] = False,
 ) -> None:
-    """Predict classes and their probabilities with a model.
+    """Predict classes and their probabilities with a model, or with several.
 
-    The table is read and written in parts: it may be larger than the memory.
+    The table is read and written in parts: it may be larger than the memory. Several models of the same classes answer
+    with the mean of their probabilities.
 
     Example: softmax predict iris.skops new.csv --abstain-below 0.7
     """
     from .predicting import predict
 
-    predict(model, data, output, top_k, abstain_below, keep)
+    predict(models, data, output, top_k, abstain_below, keep)
 
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model that softmax train has saved.", metavar="MODEL")],
+    models: Annotated[list[str], typer.Argument(help=f"{MODEL} Of several, the mean is taken.", metavar="MODEL...")],
     data: Annotated[str, TABLE],
     target: Annotated[
         str | None,
@@ -183,18 +188,47 @@ def evaluate(
     ] = None,
     report: Report = None,
 ) -> None:
-    """Test a model on a table that holds the true classes.
+    """Test a model, or the mean of several, on a table that holds the true classes.
 
     Example: softmax evaluate iris.skops new.csv --report iris.html
     """
     from .evaluate import evaluate
 
-    evaluate(model, data, target, report)
+    evaluate(models, data, target, report)
+
+
+@app.command()
+def calibrate(
+    logits: Annotated[
+        str,
+        typer.Argument(
+            help="Scores or probabilities of rows that the model was not trained on, a column a class: .npy, .npz, "
+            ".safetensors, .csv, .tsv, .jsonl or .parquet.",
+            metavar="LOGITS",
+        ),
+    ],
+    target: Annotated[
+        str, _option("The true classes: a column or array of LOGITS, or a file of labels.", "COLUMN|FILE")
+    ],
+    output: Annotated[
+        str | None,
+        _option("Save it for TemperatureScaling.load.", "FILE.json", "-o", "--output", default="not saved"),
+    ] = None,
+) -> None:
+    """Find the temperature at which any model's confidence can be believed.
+
+    Labels are class indices from 0, or names of the columns. One column is the score of the second of two classes.
+
+    Example: softmax calibrate logits.npy --target labels.npy
+    """
+    from .calibrate import calibrate
+
+    calibrate(logits, target, output)
 
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="A model that softmax train has saved.", metavar="MODEL")],
+    model: Annotated[str, typer.Argument(help=MODEL, metavar="MODEL")],
     output: Annotated[str, typer.Argument(help="The .onnx file to write.", metavar="FILE")],
 ) -> None:
     """Write a model as one ONNX file.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # importing it costs more than the rest of the command
     import polars as pl
 
 WRITABLE = (".csv", ".tsv", ".parquet", ".npy", ".npz")
+PICTURES = (".svg", ".png", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,19 @@ def apply(words: Sequence[str], axis: int, temperature: float, log: bool, output
         write_table(_frame(numbers, result), output, separator=numbers.separator or ",", header=bool(numbers.columns))
 
 
-def explain(words: Sequence[str], labels: Sequence[str], temperature: float) -> None:
-    """Print every step of the softmax of the numbers that `words` spell."""
+def explain(words: Sequence[str], labels: Sequence[str], temperature: float, picture: str | None) -> None:
+    """Print every step of the softmax of the numbers that `words` spell, and write it as a picture."""
     _check_temperature(temperature)
+    if picture is not None:
+        check_writable(picture, PICTURES)
     try:
         result = explanation.explain(_parse(words), labels or None, temperature=temperature)
     except ValueError as error:
         raise Problem(str(error)) from error
+    if picture is not None:
+        figure = result.plot()
+        with replacing(picture) as file:
+            figure.savefig(file, format=Path(picture).suffix[1:].lower(), facecolor="white", dpi=150)
     print(result)
 
 

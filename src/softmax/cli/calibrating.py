@@ -9,18 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .. import softmax
-from .._text import percent
 from ..calibration import TemperatureScaling
 from ..learn import SoftmaxClassifier
-from ..metrics import expected_calibration_error
 from .models import Facts, Labels, Model, fit
 
 FEWEST = 100  # rows to tell a temperature from: of fewer, chance alone may say that the model knows nothing
 MANY = 5000  # rows from which a tenth of them is spared for the temperature
 FOLDS = 5  # of fewer: each fifth is judged by a model of the others
-BAND = 0.05  # answers given "with 90 % confidence" have 85 to 95 %
-ENOUGH = 30  # of them to speak of
 
 Report = Callable[[int, float], None]
 
@@ -97,30 +92,3 @@ def _of_other_rows(
     if not targets:
         return None
     return np.concatenate(logits), np.concatenate(targets)
-
-
-def in_words(probs: NDArray[np.float64], targets: NDArray[np.intp]) -> str:
-    """How far the confidence of answers can be believed, as a sentence without its stop."""
-    confidence, right = probs.max(axis=1), probs.argmax(axis=1) == targets
-    for stated in (0.9, 0.8, 0.7, 0.6):
-        said = (confidence >= stated - BAND) & (confidence < stated + BAND)
-        if said.sum() >= ENOUGH:
-            share = float(right[said].mean())
-            return f"of the answers given with about {100 * stated:.0f} % confidence, {percent(share)} were right: " + (
-                _verdict(share - float(confidence[said].mean()), int(said.sum()))
-            )
-    mean, share = float(confidence.mean()), float(right.mean())
-    return f"on average {percent(mean)} confident and {percent(share)} right: {_verdict(share - mean, len(right))}"
-
-
-def _verdict(gap: float, rows: int) -> str:
-    """What a gap between being right and confidence means; one within chance, 2 standard errors at most, is none."""
-    if abs(gap) <= 1 / np.sqrt(max(rows, 1)):
-        return "as good as its word, within chance"
-    much = "slightly " if abs(gap) < 0.05 else ""
-    return much + ("under-confident" if gap > 0 else "over-confident")
-
-
-def error_before(logits: NDArray[np.float64], targets: NDArray[np.intp], temperature: float) -> float:
-    """The expected calibration error that these logits would have without the temperature that is in them."""
-    return expected_calibration_error(softmax(logits, temperature=1 / temperature), targets)

@@ -56,7 +56,7 @@ def _digits() -> tuple[Table, NDArray[np.int64]]:
 
 
 def _predictions(model: Model, new: pl.DataFrame, truth: NDArray[np.int64]) -> list[str]:
-    predictions = prediction_table(model, model.probabilities(new), k=2)
+    predictions = prediction_table(model.classes, model.probabilities(new), k=2)
     cells = [
         [str(i), str(first), percent(p_first), str(second), percent(p_second), str(true)]
         for i, (_, _, first, p_first, second, p_second), true in zip(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .._text import count, percent, table
 from ..metrics import Interval, bootstrap_intervals
-from .models import load
+from .console import Problem
+from .models import averaged, load_several
 from .reporting import check_report, write_report
 from .tables import read_table
 from .training import find_labels, image_files_of, rows_to_test
@@ -19,20 +22,24 @@ NAMES = {
 }
 
 
-def evaluate(model_file: str, data: str, target: str | None, report: str | None) -> None:
-    """Print the scores of a model on every row of a table, and write the report."""
+def evaluate(model_files: Sequence[str], data: str, target: str | None, report: str | None) -> None:
+    """Print the scores of a model, or of the mean of several, on every row of a table, and write the report."""
     check_report(report)
-    model = load(model_file)
+    models = load_several(model_files)
+    if report is not None and len(models) > 1:
+        raise Problem(f"--report: is about one model, got {len(models)}")
+    model = models[0]
     source = read_table(data, layout=model.facts.layout)
     _, labels = find_labels(source, target or model.facts.target, model.classes)
     rows = rows_to_test(len(labels), len(model.classes))
-    labels, frame = labels[rows], model.features(source)[rows]
-    intervals = bootstrap_intervals(model.probabilities(frame), np.searchsorted(model.classes, labels))
-    print(f"Tested {model_file} on {count(len(labels), 'row')} of {source.name}")
+    labels, frames = labels[rows], [model.features(source)[rows] for model in models]
+    intervals = bootstrap_intervals(averaged(models, frames), np.searchsorted(model.classes, labels))
+    tested = model_files[0] if len(models) == 1 else f"the mean of {', '.join(model_files)}"
+    print(f"Tested {tested} on {count(len(labels), 'row')} of {source.name}")
     print("\n".join(table([["  score", "", "95 % interval"], *_rows(intervals)], left=(0, 2))))
     if report is not None:
         files = image_files_of(source, rows)
-        write_report(report, model, frame, labels, rows + 1, f"of {source.name}", files=files)
+        write_report(report, model, frames[0], labels, rows + 1, f"of {source.name}", files=files)
         print(f"Wrote {report}")
 
 

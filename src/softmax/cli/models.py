@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -21,8 +21,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from .. import __version__
+from .. import __version__, softmax
 from .._text import count, listing
+from ..ensemble import average
 from ..learn import SoftmaxClassifier
 from ..network import class_logits
 from ..words import WordWeights
@@ -152,6 +153,11 @@ class Model:
         with warnings_as_notes():
             return np.asarray(self.pipeline.predict_proba(frame), np.float64)
 
+    def uncalibrated(self, logits: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """The probabilities that these logits of ours had before their temperature; None where it is 1."""
+        temperature = self.facts.temperature
+        return None if temperature == 1 else np.asarray(softmax(logits, temperature=1 / temperature))
+
     def save(self, path: str) -> None:
         """Write a skops file: data and the names of types, but no code."""
         with replacing(path) as file:
@@ -262,6 +268,24 @@ def load(path: str) -> Model:
         return Model(_checked(pipeline), Facts(**facts))
     except TypeError as error:
         raise Problem(f"{path}: not a model of softmax train, or a damaged one") from error
+
+
+def load_several(paths: Sequence[str]) -> list[Model]:
+    """The models in files, which must know the same classes and read the same kind of file, to be averaged."""
+    models = [load(path) for path in paths]
+    for path, model in zip(paths[1:], models[1:], strict=True):
+        if not np.array_equal(model.classes, models[0].classes):
+            ours, theirs = (listing(map(str, m.classes)) for m in (models[0], model))
+            raise Problem(f"{path}: has other classes than {paths[0]}: {theirs}, not {ours}")
+        if model.facts.layout != models[0].facts.layout:
+            raise Problem(f"{path}: was trained on another kind of file than {paths[0]}, or images of another size")
+    return models
+
+
+def averaged(models: Sequence[Model], frames: Sequence[pl.DataFrame]) -> NDArray[np.float64]:
+    """(N, K): the mean of the models' probabilities, each from the rows of its own `features`."""
+    probs = [model.probabilities(frame) for model, frame in zip(models, frames, strict=True)]
+    return probs[0] if len(probs) == 1 else average(probs)
 
 
 def _checked(pipeline: Any) -> Pipeline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .._text import count
 from ..decisions import decide, top_k
 from .console import Problem, check_writable, note, progress
-from .models import Model, Unseen, features, load
+from .models import Labels, Model, Unseen, averaged, features, load_several
 from .tables import WRITABLE, Table, read_parts, write_parts
 from .textfiles import CSV, JSON_LINES
 from .training import class_text
@@ -22,20 +22,21 @@ PROBABILITIES = 4_000_000  # that are held at a time: 32 MB
 
 
 def predict(
-    model_file: str, data: str, output: str | None, k: int | None, abstain_below: float | None, keep: bool
+    model_files: Sequence[str], data: str, output: str | None, k: int | None, abstain_below: float | None, keep: bool
 ) -> None:
-    """Write the prediction, its confidence and the probabilities for every row of a table."""
+    """Write the prediction, its confidence and the probabilities for every row of a table; of models, their mean."""
     if output is not None:
         check_writable(output, WRITABLE)
     if abstain_below is not None and not 0 <= abstain_below <= 1:
         raise Problem(f"--abstain-below {abstain_below:g}: must lie between 0 and 1")
-    model = load(model_file)
-    if k is not None and not 1 <= k <= len(model.classes):
-        raise Problem(f"--top-k {k}: must lie between 1 and {len(model.classes)}, the number of classes")
-    run = Run(model, k, abstain_below, keep)
+    models = load_several(model_files)
+    classes = len(models[0].classes)
+    if k is not None and not 1 <= k <= classes:
+        raise Problem(f"--top-k {k}: must lie between 1 and {classes}, the number of classes")
+    run = Run(models, k, abstain_below, keep)
     with progress("Predicting", _size(data)) as show:
         write_parts(run.frames(data, show), output)
-    run.unseen.tell()
+    Unseen({column: found for unseen in run.unseen for column, found in unseen.found.items()}).tell()
     if run.abstained:
         rows = count(run.rows, "row")
         note(f"abstained in {run.abstained:,} of {rows}, whose confidence is below {abstain_below:g}")
@@ -44,31 +45,34 @@ def predict(
 class Run:
     """Predictions part by part, and what is to be said of all of them at the end."""
 
-    def __init__(self, model: Model, k: int | None, abstain_below: float | None, keep: bool) -> None:
-        self.model, self.k, self.abstain_below, self.keep = model, k, abstain_below, keep
+    def __init__(self, models: Sequence[Model], k: int | None, abstain_below: float | None, keep: bool) -> None:
+        self.models, self.k, self.abstain_below, self.keep = models, k, abstain_below, keep
         self.rows = self.abstained = 0
-        self.unseen = Unseen()
+        self.unseen = [Unseen() for _ in models]
         self.schema: pl.Schema | None = None
 
     def frames(self, data: str, show: Callable[[float, str], None]) -> Iterator[pl.DataFrame]:
         """What is to be written, in parts."""
         done = 0.0
-        for source in read_parts(data, self.model.facts.layout):
-            frame = features(source, self.model.facts)
-            self.unseen.merge(self.model.unseen(source, frame))
-            step = max(1, PROBABILITIES // len(self.model.classes))
-            for start in range(0, len(frame), step):
-                yield self._part(source, frame.slice(start, step), start)
-            done += len(source.piece.text) if source.piece else len(frame)
+        for source in read_parts(data, self.models[0].facts.layout):
+            frames = [features(source, model.facts) for model in self.models]
+            for unseen, model, frame in zip(self.unseen, self.models, frames, strict=True):
+                unseen.merge(model.unseen(source, frame))
+            step = max(1, PROBABILITIES // len(self.models[0].classes))
+            rows = len(source.frame)
+            for start in range(0, rows, step):
+                yield self._part(source, [frame.slice(start, step) for frame in frames], start)
+            done += len(source.piece.text) if source.piece else rows
             show(done, f"{self.rows:,} rows")
 
-    def _part(self, source: Table, frame: pl.DataFrame, start: int) -> pl.DataFrame:
-        predictions = prediction_table(self.model, self.model.probabilities(frame), self.k, self.abstain_below)
+    def _part(self, source: Table, frames: Sequence[pl.DataFrame], start: int) -> pl.DataFrame:
+        probs = averaged(self.models, frames)
+        predictions = prediction_table(self.models[0].classes, probs, self.k, self.abstain_below)
         self.rows += len(predictions)
         self.abstained += predictions["prediction"].null_count()
         if not self.keep:
             return predictions
-        kept = source.raw.slice(start, len(frame))
+        kept = source.raw.slice(start, len(predictions))
         twice = [column for column in predictions.columns if column in kept.columns]
         if twice:
             raise Problem(f"{source.name}: has a column {twice[0]!r} already, which --keep would double")
@@ -93,17 +97,17 @@ class Run:
 
 
 def prediction_table(
-    model: Model, probs: NDArray[np.float64], k: int | None = None, abstain_below: float | None = None
+    names: Labels, probs: NDArray[np.float64], k: int | None = None, abstain_below: float | None = None
 ) -> pl.DataFrame:
     """prediction (null where it abstains), confidence, and p_<class> for each class or top_<i>, p_top_<i> up to k."""
-    classes = pl.Series(model.classes.tolist())
+    classes = pl.Series(names.tolist())
     decisions = pl.Series(decide(probs, abstain_below=abstain_below))
     columns = {
         "prediction": classes.gather(decisions.set(decisions < 0, None)),
         "confidence": pl.Series(probs.max(axis=1)),
     }
     if k is None:
-        columns |= {f"p_{name}": pl.Series(probs[:, i]) for i, name in enumerate(map(class_text, model.classes))}
+        columns |= {f"p_{name}": pl.Series(probs[:, i]) for i, name in enumerate(map(class_text, names))}
     else:
         indices, best = top_k(probs, k)
         for i in range(k):

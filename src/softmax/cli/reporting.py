@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .. import softmax
 from .._text import listing
 from ..words import WORD
 from .columns import PARTS
@@ -46,7 +47,7 @@ def write_report(
     """
     from ..report import Subject, render
 
-    probs = model.probabilities(frame) if len(frame) else np.empty((0, len(model.classes)))
+    logits = model.logits(frame) if len(frame) else np.empty((0, len(model.classes)))
     classifier = model.pipeline[-1]
     coefs = getattr(classifier, "coefs_", [])
     linear = len(coefs) == 1
@@ -57,7 +58,8 @@ def write_report(
         title=f"Classifier of {model.facts.target}",
         target=model.facts.target,
         classes=[_text(label) for label in model.classes.tolist()],
-        probs=probs,
+        probs=softmax(logits),
+        probs_before=model.uncalibrated(logits),
         targets=np.searchsorted(model.classes, labels),
         rows=rows,
         values=lambda i: _values(model.facts, frame, i) if files is None else {"image": str(files[i])},

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from .. import softmax
 from .._text import count, listing, percent, table
+from .._verdict import in_words
 from ..learn import SoftmaxClassifier
 from ..metrics import accuracy, expected_calibration_error, log_loss
 from ..words import WORD
-from .calibrating import error_before, fit_calibrated, in_words
+from .calibrating import fit_calibrated
 from .columns import PARTS, Said, choose_columns
 from .console import Problem, check_writable, note, progress
 from .models import Facts, Labels, Model, features
@@ -258,19 +259,20 @@ def describe_test(model: Model, frame: pl.DataFrame, train_labels: Labels, test_
     shares = np.bincount(np.searchsorted(model.classes, train_labels), minlength=len(model.classes)) / len(train_labels)
     commonest = class_text(model.classes[shares.argmax()])
     guess, blind = float((targets == shares.argmax()).mean()), float(-np.log(shares[targets]).mean())
-    temperature = model.facts.temperature
-    before = percent(error_before(logits, targets, temperature)) if temperature != 1 else None
+    before = model.uncalibrated(logits)
     rows = [
         ["  accuracy", percent(accuracy(probs, targets)), f"(always saying {commonest}: {percent(guess)})"],
         ["  log-loss", f"{log_loss(probs, targets):.4f}", f"(knowing only how common each class is: {blind:.4f})"],
         [
             "  calibration error",
             percent(expected_calibration_error(probs, targets)),
-            f"(before calibration: {before})" if before else "",
+            "" if before is None else f"(before calibration: {percent(expected_calibration_error(before, targets))})",
         ],
     ]
-    tested = f"Tested on {count(len(targets), 'row')} {name}"
-    return [tested, *table(rows, left=(0, 2)), f"  {in_words(probs, targets)}"]
+    words = [f"  {in_words(probs, targets)}"]
+    if before is not None and in_words(before, targets) != in_words(probs, targets):
+        words += [f"  before calibration: {in_words(before, targets)}"]
+    return [f"Tested on {count(len(targets), 'row')} {name}", *table(rows, left=(0, 2)), *words]
 
 
 def hold_out(labels: Labels, seed: int) -> NDArray[np.bool_]:

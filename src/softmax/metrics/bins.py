@@ -22,8 +22,8 @@ class ReliabilityCurve:
     Attributes:
         edges: (n_bins + 1,) float64, ascending; bin i is (edges[i], edges[i + 1]].
         counts: (n_bins,) rows in each bin.
-        confidence: (n_bins,) float64, mean confidence, NaN where a bin is empty.
-        accuracy: (n_bins,) float64, share of right predictions, NaN where a bin is empty.
+        confidence: (n_bins,) float64, mean confidence, or mean probability of the class; NaN where a bin is empty.
+        accuracy: (n_bins,) float64, share of right predictions, or of rows of the class; NaN where a bin is empty.
 
     >>> reliability_curve([0.9, 0.6], [1, 0], n_bins=5).edges
     array([0. , 0.2, 0.4, 0.6, 0.8, 1. ])
@@ -163,8 +163,12 @@ def reliability_curve(
     *,
     n_bins: int = 15,
     strategy: Strategy = "uniform",
+    of_class: int | None = None,
 ) -> ReliabilityCurve:
     """Mean confidence and accuracy of the predictions in bins of their confidence, the largest probability of a row.
+
+    Or, of one class, its mean probability and the share of the rows that are of it, in bins of its probability: what
+    scikit-learn's `calibration_curve` gives for the second of two classes.
 
     The bins are those of `expected_calibration_error`, closed on the right. `softmax.plot.reliability` draws it.
 
@@ -173,24 +177,34 @@ def reliability_curve(
         targets: (N,) integer class indices.
         n_bins: number of bins, at least 1.
         strategy: "uniform" for bins of equal width, "quantile" for bins of equally many rows.
+        of_class: the index of a class, in [0, K).
 
     Raises:
         TypeError, ValueError: a wrong dtype, shape, range or option, named with what came.
 
-    >>> curve = reliability_curve([[0.6, 0.4], [0.3, 0.7], [0.9, 0.1]], [0, 0, 0], n_bins=4)
+    >>> probs, targets = [[0.6, 0.4], [0.3, 0.7], [0.9, 0.1]], [0, 0, 0]
+    >>> curve = reliability_curve(probs, targets, n_bins=4)
     >>> curve.counts.tolist(), curve.confidence[2:].round(2).tolist(), curve.accuracy[2:].tolist()
     ([0, 0, 2, 1], [0.65, 0.9], [0.5, 1.0])
+    >>> reliability_curve(probs, targets, n_bins=4, of_class=0).counts.tolist()
+    [0, 1, 1, 1]
     """
-    return curve_of(rows_of(*checked(probs, targets)), n_bins, strategy)
+    p, y = checked(probs, targets)
+    rows = rows_of(p, y)
+    if of_class is None:
+        return curve_of(rows.confidence, rows.right, n_bins, strategy)
+    if not 0 <= of_class < p.shape[1]:
+        raise ValueError(f"of_class must lie in [0, {p.shape[1]}), got {of_class}")
+    return curve_of(p[:, of_class].astype(np.float64), y == of_class, n_bins, strategy)
 
 
 def calibration_error_of(rows: Rows, n_bins: int = 15, strategy: Strategy = "uniform", norm: Norm = "l1") -> float:
-    curve = curve_of(rows, n_bins, strategy)
+    curve = curve_of(rows.confidence, rows.right, n_bins, strategy)
     return _norm_of(curve.counts / len(rows.right), curve.confidence - curve.accuracy, norm)
 
 
 def debiased_error_of(rows: Rows, n_bins: int = 15, strategy: Strategy = "uniform") -> float:
-    curve = curve_of(rows, n_bins, strategy)
+    curve = curve_of(rows.confidence, rows.right, n_bins, strategy)
     counts, confidence, right = (
         values[curve.counts > 1] for values in (curve.counts, curve.confidence, curve.accuracy)
     )
@@ -207,13 +221,12 @@ def classwise_error_of(
     return _norm_of(counts / p.size, gaps, norm)
 
 
-def curve_of(rows: Rows, n_bins: int, strategy: Strategy) -> ReliabilityCurve:
-    confidence = rows.confidence
+def curve_of(confidence: Floats, right: NDArray[np.bool_], n_bins: int, strategy: Strategy) -> ReliabilityCurve:
     inner = _inner_edges(confidence, n_bins, strategy)
     bins = np.searchsorted(inner, confidence, side="left")
     counts = np.bincount(bins, minlength=n_bins)
     with np.errstate(invalid="ignore"):
-        means = [np.bincount(bins, values, n_bins) / counts for values in (confidence, rows.right)]
+        means = [np.bincount(bins, values, n_bins) / counts for values in (confidence, right)]
     return ReliabilityCurve(np.concatenate([[0.0], inner, [1.0]]), counts, *means)
 
 

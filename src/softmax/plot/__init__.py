@@ -8,7 +8,8 @@ Okabe and Ito, which colour-blind people can tell apart.
 from __future__ import annotations
 
 try:
-    from .quality import confidence_histogram, confusion, reliability
+    from .calibration import ReliabilityDisplay, reliability, risk_coverage
+    from .quality import confidence_histogram, confusion
     from .steps import probabilities, sigmoid_versus_softmax, temperature
     from .training import learning_curves, top_features
 except ModuleNotFoundError as error:
@@ -17,11 +18,13 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = [
+    "ReliabilityDisplay",
     "confidence_histogram",
     "confusion",
     "learning_curves",
     "probabilities",
     "reliability",
+    "risk_coverage",
     "sigmoid_versus_softmax",
     "temperature",
     "top_features",

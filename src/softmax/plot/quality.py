@@ -1,4 +1,4 @@
-"""How good probabilities are: reliability, confidence, confusion."""
+"""How good predictions are: confidence and confusion."""
 
 from __future__ import annotations
 
@@ -7,64 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .._probabilities import class_indices, probability_rows
 from ..metrics import reliability_curve
 from .style import BLUE, FAINT, LONGEST, ORANGE, PAPER, in_percent, ink_of, legend_above, named, new_axes, short
 
-__all__ = ["confidence_histogram", "confusion", "reliability"]
-
-
-def reliability(probs: ArrayLike, targets: ArrayLike, *, n_bins: int = 10, ax: Axes | None = None) -> Axes:
-    """Reliability diagram: how often the predictions are right, by how sure they are.
-
-    Bars are the accuracy of the rows of each bin of confidence, with the 95 % interval that Wilson's score gives for
-    so many rows; on the dashed diagonal, confidence and accuracy are the same.
-
-    Parameters
-    ----------
-    probs : array-like of shape (N, K) or (N,)
-        Probabilities; (N,) is the second of two classes.
-    targets : array-like of shape (N,)
-        Class indices, integers.
-    n_bins : int, default=10
-        Number of bins of equal width, at least 1.
-    ax : matplotlib Axes, default=None
-        Where to draw; a new figure by default.
-
-    Returns
-    -------
-    matplotlib Axes
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a wrong dtype, shape or range, named with what came.
-
-    Examples
-    --------
-    >>> from softmax import plot
-    >>> ax = plot.reliability([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1]], [0, 1, 0])
-    >>> ax.get_xlabel(), ax.get_ylabel()
-    ('confidence', 'accuracy')
-    """
-    curve = reliability_curve(probs, targets, n_bins=n_bins)
-    filled = curve.counts > 0
-    accuracy = curve.accuracy[filled]
-    low, high = _wilson(accuracy, curve.counts[filled])
-    middles = ((curve.edges[:-1] + curve.edges[1:]) / 2)[filled]
-    ax = ax or new_axes()
-    ax.plot([0, 1], [0, 1], "--", color=ink_of(ax), linewidth=1.2, label="perfectly calibrated")
-    ax.bar(middles, accuracy, 0.94 / n_bins, color=BLUE, alpha=0.55, label="accuracy of the bin")
-    ax.vlines(middles, low, high, color=ink_of(ax), linewidth=1.4, label="95 % interval")
-    ax.plot(curve.confidence[filled], accuracy, "o", color=BLUE, markersize=4.5, label="mean confidence of the bin")
-    ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    in_percent(ax.xaxis)
-    in_percent(ax.yaxis)
-    ax.grid(axis="y")
-    legend_above(ax)
-    return ax
+__all__ = ["confidence_histogram", "confusion"]
 
 
 def confidence_histogram(probs: ArrayLike, targets: ArrayLike, *, n_bins: int = 20, ax: Axes | None = None) -> Axes:
@@ -180,11 +129,3 @@ def confusion(
         spine.set_visible(True)
         spine.set_color(FAINT)
     return ax
-
-
-def _wilson(shares: NDArray[np.float64], rows: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The ends of the 95 % interval of a share of so many rows: Wilson, JASA 22 (1927)."""
-    z = 1.959964
-    middle = (shares + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z / (1 + z**2 / rows) * np.sqrt(shares * (1 - shares) / rows + z**2 / (4 * rows**2))
-    return middle - half, middle + half

@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from .. import sigmoid, softmax
 from .._probabilities import probability_rows
 from .._text import percent
-from .style import BLUE, CYCLE, SKY, in_percent, ink_of, legend_beside, named, new_axes, unhidden, vector
+from ..explanation import Explanation
+from .style import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    INK,
+    SKY,
+    STYLE,
+    in_percent,
+    ink_of,
+    legend_beside,
+    named,
+    new_axes,
+    short,
+    unhidden,
+    vector,
+)
 
-__all__ = ["probabilities", "sigmoid_versus_softmax", "temperature"]
+__all__ = ["explanation", "probabilities", "sigmoid_versus_softmax", "temperature"]
+
+MOST_CLASSES = 20  # whose steps are drawn
 
 
 def probabilities(probs: ArrayLike, labels: Sequence[object] | None = None, *, ax: Axes | None = None) -> Axes:
@@ -152,6 +172,50 @@ def sigmoid_versus_softmax(
     ax.grid(axis="y")
     legend_beside(ax)
     return ax
+
+
+def explanation(e: Explanation) -> Figure:
+    """The steps of one softmax side by side, a row a class: what `explain(...).plot()` returns."""
+    shown = np.sort(np.argsort(-e.shares, kind="stable")[:MOST_CLASSES])
+    names = [short(e.labels[i], 16) for i in shown]
+    colors = [BLUE if i == e.decision else SKY for i in shown]
+    with mpl.rc_context(STYLE):
+        figure = Figure((10.5, 1.3 + 0.3 * len(shown)), layout="constrained")
+        axes = figure.subplots(1, 4, sharey=True)
+    divided = "" if e.temperature == 1 else f" / {e.temperature:g}"
+    exponential = f"exp((score - max){divided})" if divided else "exp(score - max)"
+    steps = [
+        ("score", e.logits, _four_digits),
+        (exponential, e.exponentials, _four_digits),
+        ("softmax", e.shares, percent),
+        (f"sigmoid of score{divided}" if divided else "sigmoid", e.sigmoids, percent),
+    ]
+    for ax, (title, values, spelled) in zip(axes, steps, strict=True):
+        values = values[shown]
+        widths = np.where(np.isfinite(values), values, 0)
+        bars = ax.barh(range(len(shown)), widths, 0.7, color=GREEN if title.startswith("sigmoid") else colors)
+        ax.bar_label(bars, [spelled(float(x)) for x in values], padding=4, fontsize=10)
+        ax.set_title(title)
+        ax.tick_params(length=0)
+        ax.set_xticks([])
+        ax.spines["bottom"].set_visible(False)
+        low, high = min(widths.min(), 0.0), max(widths.max(), 0.0)
+        room = (high - low) or 1.0
+        ax.set_xlim(low - 0.35 * room * (low < 0), high + 0.55 * room)
+    for ax in axes[2:]:  # to the same scale
+        ax.set_xlim(0, 1.55)
+    if divided:
+        axes[2].barh(range(len(shown)), e.shares_before[shown], 0.7, fill=False, linestyle=":", edgecolor=INK)
+    axes[0].set_yticks(range(len(shown)), names, parse_math=False)
+    axes[0].invert_yaxis()
+    axes[1].set_xlabel(f"sum: {_four_digits(float(e.exponentials.sum()))}")
+    axes[2].set_xlabel("exp / sum" + "; dotted: at temperature 1" * bool(divided))
+    axes[3].set_xlabel(f"each alone; sum: {percent(float(e.sigmoids.sum()))}")
+    return figure
+
+
+def _four_digits(x: float) -> str:
+    return f"{x:.4g}"
 
 
 def _dashes(i: int) -> str:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from .._text import count
 from .._text import percent as breakable_percent
-from ..metrics import bootstrap_intervals
+from .._verdict import in_words
+from ..metrics import bootstrap_intervals, expected_calibration_error, risk_coverage_curve
 from .scores import class_scores, confused_pairs, worst_mistakes
 
 try:
@@ -29,7 +30,8 @@ __all__ = ["Column", "Subject", "render"]
 
 MOST_CLASSES = 200  # rows of the table of classes
 PICTURED_CLASSES = 20  # of the confusion matrix
-FEATURED_CLASSES = 12  # pictures of weights
+FEATURED_CLASSES = 12  # pictures of weights, and of the reliability of each
+ANSWERED = 0.9  # share of the rows that is answered in the example of abstaining
 NAMES = {
     "accuracy": ("Accuracy", "share of right predictions"),
     "log_loss": ("Log-loss", "mean −log of the probability of the true class; 0 is perfect"),
@@ -59,6 +61,7 @@ class Subject:
         classes: K names.
         probs: (N, K) probabilities of the test rows.
         targets: (N,) their classes as indices.
+        probs_before: (N, K) probabilities before calibration, None where there was none.
         rows: (N,) their numbers in the file, from 1.
         values: from the index of a test row to what the model read of it, name and value.
         tested: which rows the test ones are, for example "of iris.csv that were not trained on".
@@ -81,6 +84,7 @@ class Subject:
     tested: str
     facts: Sequence[tuple[str, str]] = ()
     columns: Sequence[Column] = ()
+    probs_before: NDArray[np.float64] | None = None
     train_counts: NDArray[np.intp] | None = None
     loss_curve: Sequence[float] = ()
     validation_loss_curve: Sequence[float] | None = None
@@ -125,7 +129,6 @@ def _test_content(s: Subject) -> dict[str, Any]:
         "metrics": [(*NAMES[key], *_spelled(key, interval)) for key, interval in intervals.items()],
         "rows": len(s.targets),
         "wrong": wrong,
-        "verdict": _verdict(s.probs, s.targets),
         "classes": [
             (s.classes[i], scores.precision[i], scores.recall[i], scores.f1[i], int(scores.support[i])) for i in shown
         ],
@@ -134,8 +137,7 @@ def _test_content(s: Subject) -> dict[str, Any]:
         "pairs": [
             (s.classes[i], s.classes[j], rows, share) for i, j, rows, share in confused_pairs(s.probs, s.targets)
         ],
-        "reliability": pictures.reliability(s.probs, s.targets),
-        "confidence": pictures.confidence(s.probs, s.targets),
+        "calibration": _calibration(s),
         "mistakes": [_mistake(s, i) for i in worst_mistakes(s.probs, s.targets)],
     }
 
@@ -157,15 +159,30 @@ def _spelled(key: str, interval: Sequence[float]) -> list[str]:
     return [spell(x) for x in interval]
 
 
-def _verdict(probs: NDArray[np.float64], targets: NDArray[np.intp]) -> str:
-    """How confidence and accuracy compare, in words."""
-    confidence, accuracy = float(probs.max(axis=1).mean()), float((probs.argmax(axis=1) == targets).mean())
-    gap = confidence - accuracy
-    noise = 2 * np.sqrt(accuracy * (1 - accuracy) / len(targets)) + 0.5 / len(targets)
-    judgement = (
-        "a gap that chance explains" if abs(gap) <= noise else "over-confident" if gap > 0 else "under-confident"
-    )
-    return f"Mean confidence {percent(confidence)}, accuracy {percent(accuracy)}: {judgement}."
+def _calibration(s: Subject) -> dict[str, Any]:
+    """Whether confidence can be believed: in words and pictures, before and after calibration, class by class."""
+    answered = risk_coverage_curve(s.probs, s.targets)
+    place = int(np.searchsorted(answered.coverage, ANSWERED))
+    few = np.sort(np.argsort(-np.bincount(s.targets, minlength=len(s.classes)), kind="stable")[:FEATURED_CLASSES])
+    return {
+        "before": None if s.probs_before is None else _sentence(s.probs_before, s.targets),
+        "after": _sentence(s.probs, s.targets),
+        "errors": None
+        if s.probs_before is None
+        else [percent(expected_calibration_error(p, s.targets)) for p in (s.probs_before, s.probs)],
+        "reliability": pictures.reliability(s.probs, s.targets, s.probs_before),
+        "confidence": pictures.confidence(s.probs, s.targets),
+        "risk": pictures.risk_coverage(s.probs, s.targets),
+        "threshold": float(answered.thresholds[place]),
+        "coverage": float(answered.coverage[place]),
+        "right": 1 - float(answered.risk[place]),
+        "classes": [(s.classes[i], pictures.class_reliability(s.probs, s.targets, int(i))) for i in few],
+    }
+
+
+def _sentence(probs: NDArray[np.float64], targets: NDArray[np.intp]) -> str:
+    words = in_words(probs, targets).replace(" %", "\xa0%")
+    return words[0].upper() + words[1:] + "."
 
 
 def _class_rows(s: Subject) -> list[tuple[str, int | None, int, float]]:

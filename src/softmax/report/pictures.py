@@ -34,9 +34,27 @@ def learning(loss_curve: Sequence[float], validation_loss_curve: Sequence[float]
     return svg(plot.learning_curves(loss_curve, validation_loss_curve), "learning", description)
 
 
-def reliability(probs: NDArray[np.float64], targets: NDArray[np.intp]) -> str:
-    """The reliability diagram as SVG."""
-    return svg(plot.reliability(probs, targets), "reliability", "Accuracy by confidence, in ten bins.")
+def reliability(
+    probs: NDArray[np.float64], targets: NDArray[np.intp], before: NDArray[np.float64] | None = None
+) -> str:
+    """The reliability diagram as SVG, with that of the probabilities before calibration."""
+    ax = plot.reliability(probs, targets, name="after calibration" if before is not None else None)
+    if before is not None:
+        plot.reliability(before, targets, name="before calibration", ax=ax)
+    return svg(ax, "reliability", "Accuracy by confidence, in ten bins.")
+
+
+def class_reliability(probs: NDArray[np.float64], targets: NDArray[np.intp], index: int) -> str:
+    """A small reliability diagram of one class as SVG."""
+    ax = plot.reliability(probs, targets, of_class=index, ax=style.new_axes(2.8, 2.1))
+    ax.get_legend().remove()  # type: ignore[union-attr]
+    ax.set(xlabel="its probability", ylabel="its share of rows")
+    return svg(ax, f"reliability{index}", "How often the class is the true one, by its probability, in ten bins.")
+
+
+def risk_coverage(probs: NDArray[np.float64], targets: NDArray[np.intp]) -> str:
+    """The risk-coverage curve as SVG."""
+    return svg(plot.risk_coverage(probs, targets), "risk", "Share of wrong answers by share of rows answered.")
 
 
 def confidence(probs: NDArray[np.float64], targets: NDArray[np.intp]) -> str:
