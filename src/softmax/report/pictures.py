@@ -46,9 +46,9 @@ def reliability(
 
 def class_reliability(probs: NDArray[np.float64], targets: NDArray[np.intp], index: int) -> str:
     """A small reliability diagram of one class as SVG."""
-    ax = plot.reliability(probs, targets, of_class=index, ax=style.new_axes(2.8, 2.1))
+    ax = plot.reliability(probs, targets, of_class=index, ax=style.new_axes(2.3, 1.9))
     ax.get_legend().remove()  # type: ignore[union-attr]
-    ax.set(xlabel="its probability", ylabel="its share of rows")
+    ax.set(xlabel="its probability", ylabel="its share", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     return svg(ax, f"reliability{index}", "How often the class is the true one, by its probability, in ten bins.")
 
 
