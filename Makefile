@@ -79,7 +79,7 @@ kernels: $(VENV)/.extra-test ## check the kernels' NEON body under QEMU and the 
 	$(PYTEST) tests/native/check_kernels.py $(ARGS)
 
 bench: $(VENV)/.extra-bench ## measure speed, accuracy and memory beside the peers, and the goals; with ARGS, bench_softmax.py alone
-	@for part in $(if $(ARGS),,import memory neighbour linear learn calibration accuracy); do $(BENCH) benchmarks/bench_$$part.py || exit 1; done
+	@for part in $(if $(ARGS),,import memory neighbour linear learn texts calibration accuracy); do $(BENCH) benchmarks/bench_$$part.py || exit 1; done
 	$(BENCH) benchmarks/bench_softmax.py $(ARGS)
 
 dist: build/.wheel ## build the sdist and the wheel into dist/ and check what they hold

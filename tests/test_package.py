@@ -64,9 +64,9 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_import_time(measured: Callable[[str], None]) -> None:
-    program = "import time, numpy; t = time.perf_counter(); import softmax; print(time.perf_counter() - t)"
+    program = "import time, numpy; t = time.perf_counter(); from softmax import *; print(time.perf_counter() - t)"
     seconds = [float(subprocess.check_output([sys.executable, "-c", program])) for _ in range(5)]
-    measured(f"import softmax adds {1e3 * min(seconds):.1f} ms to import numpy")
+    measured(f"from softmax import * adds {1e3 * min(seconds):.1f} ms to import numpy")
 
 
 def test_the_tests_named_for_wheels_exist() -> None:

@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 from zipfile import ZIP_DEFLATED
 
 import numpy as np
 import polars as pl
-import skops.io
+import sklearn.utils
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -33,16 +34,37 @@ from .tables import Layout, Table, first
 from .textfiles import read_bytes
 
 FORMAT = 2  # 1 had no dates, texts, lines, images and temperature
-# What a model holds beyond the types that skops trusts of its own accord, none of which can run code of the file's own:
-# array types, the list of a ColumnTransformer's remaining columns (older scikit-learn), and our classifier.
+# What a model holds beside what skops trusts of its own accord, none of which can run code of the file's own.
+# _RemainderColsList holds a ColumnTransformer's remaining columns in older versions of scikit-learn.
 TRUSTED = (
     "numpy.dtype",
+    "sklearn.compose._column_transformer.ColumnTransformer",
     "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.impute._base.SimpleImputer",
+    "sklearn.pipeline.Pipeline",
+    "sklearn.preprocessing._data.StandardScaler",
+    "sklearn.preprocessing._encoders.OneHotEncoder",
     "softmax.learn.SoftmaxClassifier",
     "softmax.words.WordWeights",
 )
 
 Labels = NDArray[Any]
+
+
+def _import_skops_io() -> Any:
+    """skops.io, without the list of all estimators that it would trust.
+
+    For that list it imports all of scikit-learn, and what that imports in turn: 2 to 4 s of every command.
+    """
+    every = sklearn.utils.all_estimators
+    sklearn.utils.all_estimators = list
+    try:
+        return import_module("skops.io")
+    finally:
+        sklearn.utils.all_estimators = every
+
+
+skops_io = _import_skops_io()
 
 
 @dataclass(frozen=True)
@@ -162,7 +184,7 @@ class Model:
         """Write a skops file: data and the names of types, but no code."""
         with replacing(path) as file:
             content = {"pipeline": self.pipeline, "facts": vars(self.facts)}
-            skops.io.dump(content, file, compression=ZIP_DEFLATED)
+            skops_io.dump(content, file, compression=ZIP_DEFLATED)
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -252,10 +274,10 @@ def load(path: str) -> Model:
     if data[:1] == b"\x80":
         raise Problem(f"{path}: a pickle can run any code and is not opened; give a model of softmax train")
     try:
-        strangers = set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED)
+        strangers = set(skops_io.get_untrusted_types(data=data)) - set(TRUSTED)
         if not strangers:
             with warnings_as_notes():
-                content = skops.io.loads(data, trusted=list(TRUSTED))
+                content = skops_io.loads(data, trusted=list(TRUSTED))
             pipeline, facts = content["pipeline"], content["facts"]
     except Exception as error:  # whatever a damaged file makes of zip, JSON or NumPy readers
         raise Problem(f"{path}: not a model of softmax train, or a damaged one") from error
