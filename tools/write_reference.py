@@ -11,7 +11,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "command-line.md"
 MARK = "## Reference\n"
-COMMANDS = ("apply", "explain", "train", "predict", "evaluate", "export", "demo", "info")
+COMMANDS = ("apply", "explain", "train", "predict", "evaluate", "calibrate", "export", "demo", "info")
 
 
 def reference() -> str:

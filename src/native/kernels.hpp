@@ -41,6 +41,7 @@
     KERNEL(binary_cross_entropies_gradient, "(n),(n),(n),(n),(o)->(n),(n)", "TTd?dTT") \
     KERNEL(kl_divergence, "(n),(n),(),()->()", "TTddd")                                \
     KERNEL(kl_divergence_gradient, "(n),(n),(),()->(),(n),(n)", "TTdddTT")             \
+    KERNEL(tempered, "(n),(),()->(),(),()", "Tqdddd")                                  \
     KERNEL(sparse_product, "(),(),(n),(n),(d,k),(k)->(k)", "qqiWWWW")
 
 namespace softmax {

@@ -34,6 +34,7 @@ binary_cross_entropies: np.ufunc
 binary_cross_entropies_gradient: np.ufunc
 kl_divergence: np.ufunc
 kl_divergence_gradient: np.ufunc
+tempered: np.ufunc
 sparse_product: np.ufunc
 
 def quick_softmax(x: object, axis: object, temperature: object, out: object, /) -> np.ndarray | None: ...

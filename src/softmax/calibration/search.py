@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..functions import logsumexp, softmax
-from .rows import LARGEST, Block, Floats, Rows
+from .._native import tempered
+from .rows import LARGEST, Block, Rows
 
 # The least temperature as a multiple of the largest d, the largest one as a multiple of the largest |d|. At the upper
 # limit all classes are as likely as each other to one part in 10,000: beyond, nothing changes. At the lower one,
@@ -90,7 +90,7 @@ def _survey(block: Block) -> Survey:
         )
     if least == -limit:
         least = float(d.min(where=d > least, initial=0))
-    losses = _losses(block.of_target(softmax(d)), d, 1.0)
+    losses, _, _ = tempered(block.scores, block.targets, 1.0)
     return Survey(float(block.weights @ losses), nearest, max(nearest, -least))
 
 
@@ -103,14 +103,10 @@ def evaluate(rows: Rows, beta: float, *, dtype: Any) -> Point:
 
 def _sums(beta: float, block: Block) -> list[float]:
     """What a block adds to the five sums of `evaluate`."""
-    d, weights = block.differences, block.weights
-    probs = softmax(d, temperature=1 / beta)
-    losses = _losses(block.of_target(probs), d, beta)
-    mean = np.einsum("nk,nk->n", probs, d)
-    probs *= d
-    # This loses digits in rows alone that are surely wrong, whose variance is small beside the mean that `steepness`
+    weights = block.weights
+    # The variance loses digits in rows alone that are surely wrong, where it is small beside the mean that `steepness`
     # divides it by.
-    variance = np.maximum(np.einsum("nk,nk->n", probs, d) - mean * mean, 0)
+    losses, mean, variance = tempered(block.scores, block.targets, 1 / beta)
     up = mean > 0
     positive, negative = np.where(up, weights, 0), np.where(up, 0, weights)
     return [weights @ losses, positive @ mean, -(negative @ mean), positive @ variance, negative @ variance]
@@ -172,12 +168,3 @@ def _error(point: Point, last: Point | None, target: float) -> float:
     if last is not None and last.up and last.down and last.beta != point.beta:
         bend = max(abs((point.steepness - last.steepness) / (point.beta - last.beta)) / point.steepness, 1e-3 * bend)
     return bend * (target - point.beta) ** 2
-
-
-def _losses(of_target: Floats, d: Floats, beta: float) -> Floats:
-    """(n,): the loss of each row, also where the probability `of_target` is too small for a number."""
-    small = of_target < np.finfo(of_target.dtype).tiny
-    losses = -np.log(np.where(small, 1, of_target).astype(np.float64))
-    if small.any():
-        losses[small] = logsumexp(d[small].astype(np.float64) * beta)
-    return losses

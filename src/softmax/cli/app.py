@@ -155,7 +155,7 @@ def train(
 
 @app.command()
 def predict(
-    models: Annotated[list[str], typer.Argument(help=f"{MODEL} Of several, the mean is taken.", metavar="MODEL...")],
+    models: Annotated[list[str], typer.Argument(help=f"{MODEL} Of several, the mean is taken.", metavar="MODEL")],
     data: Annotated[str, TABLE],
     output: Annotated[
         str | None, _option("A .csv, .tsv, .parquet or .jsonl file.", "FILE", "-o", "--output", default="CSV on stdout")
@@ -180,7 +180,7 @@ def predict(
 
 @app.command()
 def evaluate(
-    models: Annotated[list[str], typer.Argument(help=f"{MODEL} Of several, the mean is taken.", metavar="MODEL...")],
+    models: Annotated[list[str], typer.Argument(help=f"{MODEL} Of several, the mean is taken.", metavar="MODEL")],
     data: Annotated[str, TABLE],
     target: Annotated[
         str | None,

@@ -73,15 +73,16 @@ def aurc(probs: ArrayLike, targets: ArrayLike) -> float:
 
 def risk_coverage_of(rows: Rows) -> RiskCoverageCurve:
     n = len(rows.right)
-    order = np.argsort(-rows.confidence)
-    confidence = rows.confidence[order]
+    confidence = np.sort(rows.confidence)[::-1]  # two sorts of numbers take a fifth of one of their places
+    of_wrong = np.sort(rows.confidence[~rows.right])
     last = np.append(np.flatnonzero(np.diff(confidence)), n - 1)  # of each run of equal confidence
-    answered = last + 1
-    wrong = np.cumsum(~rows.right[order])[last]
+    thresholds, answered = confidence[last], last + 1
+    wrong = len(of_wrong) - np.searchsorted(of_wrong, thresholds[::-1])[::-1]  # ascending: the cache is used
     # Inside a run the number of wrong rows is taken to grow evenly: a straight line between the ends of runs.
-    wrong_by_row = np.interp(np.arange(1, n + 1), np.append(0, answered), np.append(0, wrong))
-    area = float((wrong_by_row / np.arange(1, n + 1)).mean())
-    return RiskCoverageCurve(confidence[last], answered / n, wrong / answered, area)
+    each = np.arange(1, n + 1)
+    wrong_by_row = wrong if len(last) == n else np.interp(each, np.append(0, answered), np.append(0, wrong))
+    area = float((wrong_by_row / each).mean())
+    return RiskCoverageCurve(thresholds, answered / n, wrong / answered, area)
 
 
 def aurc_of(rows: Rows) -> float:
