@@ -338,21 +338,8 @@ struct Loops {
 
     // Operands: logits, target, temperature; loss, mean and variance.
     static void tempered(const Operands& o) {
-        const auto x = o.batch<T>(0, 0);
-        const auto targets = o.batch<std::int64_t>(1);
-        const auto temperature = o.batch<double>(2), loss = o.batch<double>(3), mean = o.batch<double>(4),
-                   variance = o.batch<double>(5);
-        const bool same = temperature.outer == 0;
-        const Temperature<T> constants = temperature_constants<T>(same ? temperature.value(0) : 1.0);
-        for_rows(o.rows(), o.n(), [&](ptrdiff_t i, int) {
-            const Row<T> row = row_of(x, nullptr, i, o.n());
-            const double t = temperature.value(i);
-            const Tempered result = tempered_row<S>(row, row[targets.value(i)], t,
-                                                    same ? constants : temperature_constants<T>(t));
-            loss.value(i) = result.loss;
-            mean.value(i) = result.mean;
-            variance.value(i) = result.variance;
-        });
+        const Batch<double> results[] = {o.batch<double>(3), o.batch<double>(4), o.batch<double>(5)};
+        tempered_rows<S>(o.batch<T>(0, 0), o.batch<std::int64_t>(1), o.batch<double>(2), results, o.rows(), o.n());
     }
 
     // Operands: start and stop of each row, indices, values, dense matrix, base; the sum.

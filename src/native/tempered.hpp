@@ -11,6 +11,7 @@
 // parts and in double between them: within some 1e-7 for float, 1e-15 for double.
 #pragma once
 
+#include "packed.hpp"
 #include "softmax.hpp"
 
 namespace softmax::SOFTMAX_ISA {
@@ -77,6 +78,22 @@ Tempered tempered_row(const Row<T>& x, T of_target, double temperature, const Te
     const double above = double(highest) - double(of_target);
     return {std::log1p(others) + above / temperature, temperature * mean + above,
             temperature * temperature * std::max(square - mean * mean, 0.0)};
+}
+
+template <class S, class T>
+void tempered_rows(const Batch<T>& x, const Batch<std::int64_t>& targets, const Batch<double>& temperature,
+                   const Batch<double> (&results)[3], ptrdiff_t rows, ptrdiff_t n) {
+    const bool same = temperature.outer == 0;
+    const Temperature<T> constants = temperature_constants<T>(same ? temperature.value(0) : 1.0);
+    for_rows(rows, n, [&](ptrdiff_t i, int) {
+        const Row<T> row = row_of(x, nullptr, i, n);
+        const double t = temperature.value(i);
+        const Tempered found =
+            tempered_row<S>(row, row[targets.value(i)], t, same ? constants : temperature_constants<T>(t));
+        results[0].value(i) = found.loss;
+        results[1].value(i) = found.mean;
+        results[2].value(i) = found.variance;
+    });
 }
 
 }  // namespace softmax::SOFTMAX_ISA
