@@ -11,12 +11,15 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import bench_accuracy
 import bench_calibration
+import bench_confidence
 import bench_import
 import bench_learn
 import bench_memory
@@ -443,6 +446,37 @@ def test_texts_benchmark(run, tmp_path, capsys, monkeypatch):
         "softmax train --report": 0.5,
     }
     assert {case["accuracy"] for case in cases} == {1.0}
+
+
+def test_confidence_benchmark(tmp_path, capsys, monkeypatch):
+    def texts(corpus, part):
+        rng = np.random.default_rng(len(part))
+        labels = rng.choice(["a", "b", "c"], 200)
+        return [(label, " ".join(rng.choice([label * 3, "so", "or"], 5))) for label in labels]
+
+    # Diamonds whose colour tells the cut, in a wheel as PyPI has it.
+    rng = np.random.default_rng(0)
+    cut = rng.integers(3, size=200)
+    names, colors = np.array(["Fair", "Good", "Ideal"])[cut], np.array(["D", "E", "F"])[cut]
+    frame = pl.DataFrame({"carat": rng.normal(size=200), "cut": names, "color": colors})
+    with zipfile.ZipFile(tmp_path / "plotnine-0.15.9-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("plotnine/data/diamonds.csv", frame.write_csv())
+    monkeypatch.setattr(corpora, "FOLDER", tmp_path)
+    monkeypatch.setattr(corpora, "rows", texts)
+    network = {"hidden_layer_sizes": (2,), "max_iter": 5}
+    monkeypatch.setattr(bench_confidence, "MODELS", {"linear": {}, "network": network})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        assert bench_confidence.main(["--seeds=2", f"--results={tmp_path}"]) == 0
+    assert "calibration error % before" in capsys.readouterr().out
+    cases = json.loads((tmp_path / "confidence.json").read_text())["cases"]
+    assert [(case["data"], case["model"]) for case in cases] == [
+        (data, model) for data in ("digits", "Reuters-8", "diamonds") for model in ("linear", "network")
+    ]
+    linear = {case["data"]: case for case in cases if case["model"] == "linear"}
+    assert linear["diamonds"]["accuracy"] == 1
+    assert linear["digits"]["accuracy"] > 0.9
+    assert all(case["temperature"] > 0 and case["log_loss_after"] > 0 for case in cases)
 
 
 def test_corpora_are_read_out_of_the_wheel(tmp_path, monkeypatch):
