@@ -46,7 +46,7 @@ void add_tempered(const T* x, ptrdiff_t n, const Reduction<S>& reduction, T maxi
                 others = others + (v[a] == top ? zero : e);
                 maxima = maxima + (v[a] == top ? splat<S>(T(1)) : zero);
                 first = first + product;
-                second = fma(product, u, second) + (v[a] == top ? product : zero) + others * T(1e-4);
+                second = fma(product, u, second);
             }
         });
         sums.others += fold(as_doubles<S>(others), plus);
