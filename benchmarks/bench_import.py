@@ -35,7 +35,7 @@ print(middle - start, perf_counter() - middle)
 
 
 class Package(NamedTuple):
-    """A module to import, the distributions that were installed for its sake, and how it is imported, if not as it is."""
+    """A module to import, the distributions that were installed for its sake, and the statement."""
 
     module: str
     distributions: tuple[str, ...]

@@ -211,6 +211,29 @@ def test_labels_beside_that_do_not_fit(run, tmp_path):
     assert run(*train, "none.csv").line == "x.npy: has no column 'none.csv'; the columns are x0, x1, x2, x3"
 
 
+def test_labels_of_a_test_beside_it(run, tmp_path):
+    X, names = embeddings(60)
+    np.save("x.npy", X[:40])
+    np.save("y.npy", names[:40])
+    np.save("new.npy", X[40:])
+    np.savetxt("new.txt", np.roll(names[40:], 1), fmt="%s")  # wrong labels are seen in the accuracy
+    pl.DataFrame(X[40:], [f"x{i}" for i in range(4)]).with_columns(animal=pl.Series(names[40:])).write_csv("new.csv")
+    train = ["train", "x.npy", "--target", "y.npy", "--report", "r.html", "-o", "m.skops", "--test"]
+    right = run(*train, "new.csv", "--test-target", "animal")
+    wrong = run(*train, "new.npy", "--test-target", "new.txt")
+    assert "Tested on 20 rows of new.npy" in wrong.out
+    accuracies = [float(tested.out.split("accuracy")[1].split()[0]) for tested in (right, wrong)]
+    assert accuracies[0] > 80 > accuracies[1]
+    told = "new.npy: has no column 'y': say which labels it has with --test-target COLUMN|FILE"
+    assert run(*train, "new.npy").line == told
+    assert run(*train, "new.npy", "--test-target", "y.npy").line == "y.npy: holds 40 labels for the 20 rows of new.npy"
+    np.savetxt("new.txt", ["cat"] * 19 + ["yak"], fmt="%s")
+    line = run(*train, "new.npy", "--test-target", "new.txt").line
+    assert "class 'yak' is not in the training data" in line
+    line = run("train", "x.npy", "--target", "y.npy", "--test-target", "new.txt").line
+    assert line == "--test-target new.txt: says which labels --test FILE has, which is missing"
+
+
 def test_safetensors_of_every_type(tmp_path):
     bits = np.array([1.5, -2.0, 0.25], np.float32).view(np.uint32) >> 16
     write_safetensors(

@@ -243,3 +243,21 @@ def test_monitor_judges_by_the_validation_rows_where_there_are_any():
     assert monitor.validation_loss_curve == [pytest.approx(np.log(3)), network.mean_loss(params, rows)]
     best = params * 0 if monitor.validation_loss_curve[1] > np.log(3) else params
     np.testing.assert_array_equal(monitor.choose(params), best)
+
+
+def test_measuring_the_curvature_again_shortens_the_way(monkeypatch):
+    rng = np.random.RandomState(0)
+    X = rng.randn(2000, 20)
+    targets = (X @ rng.randn(20, 20) + rng.gumbel(size=(2000, 20))).argmax(axis=1)
+    network, rows = Network((20, 20), "tanh"), Rows(X, targets, None)
+
+    def outcome():
+        objective, monitor = Objective(network, 5e-4, 2000, np.float64), monitor_of(network)
+        found = minimize_lbfgs(objective, np.zeros(network.n_params), rows, tol=1e-4, max_iter=200, monitor=monitor)
+        return found.n_iter, monitor.loss_curve[-1]
+
+    renewed, loss = outcome()
+    monkeypatch.setattr(solvers, "FIRST_ROUND", 200)
+    once, same_loss = outcome()
+    assert renewed < 0.9 * once
+    assert loss == pytest.approx(same_loss, rel=1e-7)

@@ -24,7 +24,7 @@ Report = Callable[[int, float, float | None], None]
 
 PATIENCE = 10  # iterations without an improvement by `tol` before a run is given up
 DIVERGED = 2.0  # a loss this many times that of a network which knows nothing has gone wrong
-FIRST_ROUND = 20  # L-BFGS iterations before the curvature is measured again; every round is twice as long as the last
+FIRST_ROUND = 10  # L-BFGS iterations before the curvature is measured again; every round is twice as long as the last
 LONG_MEMORY = 400_000  # parameters up to which L-BFGS may remember 30 steps (0.2 GB); above, 10
 ROUNDING = {"d": 1e-17, "f": 1e-9}  # a fall of the objective that is nothing but rounding, by the dtype of X
 
@@ -103,7 +103,7 @@ def minimize_lbfgs(
     """Minimise over all rows with L-BFGS, starting at `params`.
 
     Stops when no entry of the gradient, in the coordinates of `_Scaling`, exceeds tol/10, or when the objective falls
-    by less than its rounding error. Without hidden layers the coordinates are renewed after 20, 60, 140, … iterations,
+    by less than its rounding error. Without hidden layers the coordinates are renewed after 10, 30, 70, … iterations,
     since the curvature near the optimum is not that of the start: the optimum stays, the way to it gets shorter.
     """
     with _arithmetic():

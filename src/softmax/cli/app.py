@@ -132,6 +132,9 @@ def train(
     categorical: Annotated[list[str] | None, _option("Columns of categories.", "NAMES", default="found")] = None,
     drop: Annotated[list[str] | None, _option("Columns to leave out.", "NAMES", default="none")] = None,
     test: Annotated[str | None, _option("A table to test on.", "FILE", default="a fifth of DATA, held out")] = None,
+    test_target: Annotated[
+        str | None, _option("Its classes: a column, or a file of labels.", "COLUMN|FILE", default="as --target")
+    ] = None,
     output: Annotated[
         str | None, _option("Where to save the model.", "FILE", "-o", "--output", default="DATA's name.skops")
     ] = None,
@@ -150,7 +153,7 @@ def train(
     layers = tuple(_neurons(word) for word in _names(hidden))
     training = Training(layers, activation.value, alpha, max_iter, seed)
     said = Said(*(_names(",".join(option or [])) for option in (numeric, categorical, text, drop)))
-    train(data, target, training, said, test, output, report)
+    train(data, target, training, said, test, test_target, output, report)
 
 
 @app.command()

@@ -2,8 +2,9 @@
 
 The graph computes in float64, as the model does, so that columns of large numbers lose nothing:
 
-    numbers (n,)  ->  missing filled in, scaled      one input a column; NaN is a missing value
-    texts (n,)    ->  one-hot, zeros where unknown   one input a column; "" is a missing value
+    numbers (n,)     ->  missing filled in, scaled      one input a column; NaN is a missing value
+    categories (n,)  ->  one-hot, zeros where unknown   one input a column; "" is a missing value
+    free text (n,)   ->  words, weighted                one input a column; "" is a missing value
     all beside each other  ->  layers  ->  softmax  ->  probabilities (n, K) in float32, and prediction (n,)
 """
 
@@ -21,6 +22,7 @@ from .._text import count, listing
 from .columns import PARTS
 from .console import Problem, Status, check_writable, replacing
 from .models import Model, load
+from .onnxwords import ONNXRUNTIME, word_product
 
 OPSET = 17  # of 2022: what runs it need not be new
 TOLERANCE = 1e-6  # of the probabilities: they are float32
@@ -38,10 +40,7 @@ def export(model: str, output: str) -> None:
     import onnxruntime
 
     loaded = load(model)
-    if loaded.facts.text:
-        column = loaded.facts.text[0]
-        raise Problem(f"{model}: cannot be exported, ONNX has no exact count of the words in column {column!r}")
-    for column in [*loaded.facts.numbers, *loaded.facts.categorical]:
+    for column in [*loaded.facts.numbers, *loaded.facts.categorical, *loaded.facts.text]:
         if column in OUTPUTS:
             raise Problem(f"{model}: column {column!r} has the name of an output of the file: rename it and train")
     graph = Graph(onnx, loaded).model()
@@ -55,7 +54,8 @@ def export(model: str, output: str) -> None:
     facts = loaded.facts
     columns = [count(len(facts.numbers), "column") + " of numbers (float64)"] if facts.numbers else []
     parts = f" (of {listing(facts.dates)}: {', '.join(PARTS)}, the days since 1970)" if facts.dates else ""
-    columns += [count(len(facts.categorical), "column") + " of texts"] if facts.categorical else []
+    texts = [*facts.categorical, *facts.text]
+    columns += [count(len(texts), "column") + " of texts"] if texts else []
     print(f"Inputs: {' and '.join(columns)}, each of shape (n,){parts}; a missing value is NaN, or an empty text.")
     print(f"Outputs: prediction (n,), and probabilities (n, {len(loaded.classes)}): {listing(labels(loaded), 10)}.")
     print(f"onnxruntime gives the same probabilities, within {worst:.1g}, on {COMPARED} rows like the training data.")
@@ -74,25 +74,22 @@ class Graph:
         """The checked ONNX model."""
         helper, kinds = self.onnx.helper, self.onnx.TensorProto
         facts, classes = self.loaded.facts, self.loaded.classes
-        parts = [self._numbers()] if facts.numbers else []
-        parts += [
-            self._one_hot(column, categories)
-            for column, categories in zip(facts.categorical, self.loaded.categories, strict=True)
-        ]
-        logits = self._layers(self._node("Concat", *parts, axis=1))
-        probs = self._node("Softmax", logits, axis=1)
-        self._node("Cast", probs, to=kinds.FLOAT, output="probabilities")
-        index = self._node("ArgMax", probs, axis=1, keepdims=0)
-        texts = self._constant(np.array(labels(self.loaded), object))
-        self._node("Gather", texts, index, output="prediction")
+        logits = self._layers()
+        probs = self.node("Softmax", logits, axis=1)
+        self.node("Cast", probs, to=kinds.FLOAT, output="probabilities")
+        index = self.node("ArgMax", probs, axis=1, keepdims=0)
+        names = self.constant(np.array(labels(self.loaded), object))
+        self.node("Gather", names, index, output="prediction")
+        texts = [*facts.categorical, *facts.text]
         inputs = [helper.make_tensor_value_info(column, kinds.DOUBLE, ["n"]) for column in facts.numbers]
-        inputs += [helper.make_tensor_value_info(column, kinds.STRING, ["n"]) for column in facts.categorical]
+        inputs += [helper.make_tensor_value_info(column, kinds.STRING, ["n"]) for column in texts]
         outputs = [
             helper.make_tensor_value_info("prediction", kinds.STRING, ["n"]),
             helper.make_tensor_value_info("probabilities", kinds.FLOAT, ["n", len(classes)]),
         ]
         graph = helper.make_graph(self.nodes, "softmax", inputs, outputs, self.constants)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3)]
+        opsets += [helper.make_opsetid(ONNXRUNTIME, 1)] if facts.text else []
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=8, producer_name="softmax", producer_version=__version__
         )
@@ -102,46 +99,71 @@ class Graph:
 
     def _numbers(self) -> str:
         imputer, scaler = (step for _, step in self.loaded.preprocessing["numeric"].steps)
-        columns = [self._node("Unsqueeze", column, self._ints(1)) for column in self.loaded.facts.numbers]
-        x = self._node("Concat", *columns, axis=1)
-        filled = self._node("Where", self._node("IsNaN", x), self._floats(imputer.statistics_), x)
-        centred = self._node("Sub", filled, self._floats(scaler.mean_))
-        return self._node("Div", centred, self._floats(scaler.scale_))
+        columns = [self.node("Unsqueeze", column, self.ints(1)) for column in self.loaded.facts.numbers]
+        x = self.node("Concat", *columns, axis=1)
+        filled = self.node("Where", self.node("IsNaN", x), self.floats(imputer.statistics_), x)
+        centred = self.node("Sub", filled, self.floats(scaler.mean_))
+        return self.node("Div", centred, self.floats(scaler.scale_))
 
     def _one_hot(self, column: str, categories: Array) -> str:
         known = ["" if category is None else category for category in categories]
-        hot = self._node("OneHotEncoder", column, domain="ai.onnx.ml", cats_strings=known, zeros=1)
-        flat = self._node("Reshape", hot, self._ints(-1, len(known)))
-        return self._node("Cast", flat, to=self.onnx.TensorProto.DOUBLE)
+        hot = self.node("OneHotEncoder", column, domain="ai.onnx.ml", cats_strings=known, zeros=1)
+        flat = self.node("Reshape", hot, self.ints(-1, len(known)))
+        return self.node("Cast", flat, to=self.onnx.TensorProto.DOUBLE)
 
-    def _layers(self, x: str) -> str:
+    def _layers(self) -> str:
         classifier = self.loaded.pipeline[-1]
         activation = {"relu": "Relu", "tanh": "Tanh"}[classifier.activation]
-        layers = list(zip(classifier.coefs_, classifier.intercepts_, strict=True))
-        for number, (coef, intercept) in enumerate(layers):
-            product = self._node("MatMul", x, self._floats(coef))
-            x = self._node("Add", product, self._floats(intercept))
-            if number < len(layers) - 1:
-                x = self._node(activation, x)
-        if layers[-1][0].shape[1] == 1:  # the logit of the first of two classes is 0
-            x = self._node("Concat", self._node("Sub", x, x), x, axis=1)
+        coefs, intercepts = classifier.coefs_, classifier.intercepts_
+        x = self.node("Add", self._first_products(coefs[0]), self.floats(intercepts[0]))
+        for coef, intercept in zip(coefs[1:], intercepts[1:], strict=True):
+            product = self.node("MatMul", self.node(activation, x), self.floats(coef))
+            x = self.node("Add", product, self.floats(intercept))
+        if coefs[-1].shape[1] == 1:  # the logit of the first of two classes is 0
+            x = self.node("Concat", self.node("Sub", x, x), x, axis=1)
         return x
 
-    def _node(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+    def _first_products(self, coef: Array) -> str:
+        """The features of all columns times the first layer's weights, of which each kind has some rows."""
+        facts, steps = self.loaded.facts, self.loaded.preprocessing
+        parts = [self._numbers()] if facts.numbers else []
+        parts += map(self._one_hot, facts.categorical, self.loaded.categories)
+        texts = [steps[f"text {i}"] for i in range(len(facts.text))]
+        ends = np.cumsum([len(coef) - sum(len(words.idf_) for words in texts), *(len(words.idf_) for words in texts)])
+        dense, *sparse = np.split(coef, ends[:-1])
+        products = [self.node("MatMul", self.node("Concat", *parts, axis=1), self.floats(dense))] if parts else []
+        products += [
+            word_product(self, column, words, rows)
+            for column, words, rows in zip(facts.text, texts, sparse, strict=True)
+        ]
+        return self.node("Sum", *products)
+
+    def node(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Add a node; the name of its result."""
         output = output or f"{PREFIX}{operator}_{len(self.nodes)}"
         self.nodes.append(self.onnx.helper.make_node(operator, inputs, [output], **attributes))
         return output
 
-    def _constant(self, values: Array) -> str:
+    def unique(self, values: str) -> tuple[str, str, str]:
+        """Add a node that sorts: the different values, which of them each value is, and how often each one stands."""
+        name = f"{PREFIX}Unique_{len(self.nodes)}"
+        outputs = name, f"{name}_of", f"{name}_count"
+        self.nodes.append(self.onnx.helper.make_node("Unique", [values], [outputs[0], "", *outputs[1:]]))
+        return outputs
+
+    def constant(self, values: Array) -> str:
+        """Add a constant; its name."""
         name = f"{PREFIX}constant_{len(self.constants)}"
         self.constants.append(self.onnx.numpy_helper.from_array(values, name))
         return name
 
-    def _floats(self, values: Array) -> str:
-        return self._constant(np.asarray(values, np.float64))
+    def floats(self, values: Array) -> str:
+        """Add a constant in float64."""
+        return self.constant(np.asarray(values, np.float64))
 
-    def _ints(self, *values: int) -> str:
-        return self._constant(np.array(values, np.int64))
+    def ints(self, *values: int) -> str:
+        """Add a constant vector in int64."""
+        return self.constant(np.array(values, np.int64))
 
 
 def labels(model: Model) -> list[str]:
@@ -161,14 +183,29 @@ def examples(model: Model) -> pl.DataFrame:
     for column, categories in zip(model.facts.categorical, model.categories, strict=True):
         known = [*categories, None, "a text that no table has"]
         columns[column] = pl.Series([known[i] for i in rng.integers(len(known), size=COMPARED)], dtype=pl.String)
+    for i, column in enumerate(model.facts.text):
+        columns[column] = texts_of(model.preprocessing[f"text {i}"].get_feature_names_out(), rng)
     return pl.DataFrame(columns)
+
+
+def texts_of(words: Array, rng: np.random.Generator) -> pl.Series:
+    """Texts that hold every word at least once, some of them more often or in capitals, and a word of no other."""
+    places = np.append(np.arange(len(words)), rng.integers(len(words), size=len(words) + 5 * COMPARED))
+    rows = rng.integers(COMPARED, size=len(places))
+    texts: list[list[str]] = [["unheard-of"] for _ in range(COMPARED)]
+    spell = str, str.upper, str.title
+    for row, place, kind in zip(rows, places, rng.integers(len(spell), size=len(places)), strict=True):
+        texts[row] += [spell[kind](words[place])] * int(1 + place % 3)
+    lines = [rng.choice([" ", ", ", "!\n"]).join(text) for text in texts]
+    return pl.Series([None if i % 20 == 0 else line for i, line in enumerate([*lines])], dtype=pl.String)
 
 
 def difference(onnxruntime: Any, data: bytes, model: Model, frame: pl.DataFrame) -> float:
     """The largest difference of a probability between onnxruntime and the model; infinite where a class differs."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     feed = {column: frame[column].fill_null(np.nan).to_numpy() for column in model.facts.numbers}
-    feed |= {column: frame[column].fill_null("").to_numpy().astype(object) for column in model.facts.categorical}
+    texts = [*model.facts.categorical, *model.facts.text]
+    feed |= {column: frame[column].fill_null("").to_numpy().astype(object) for column in texts}
     predictions, probs = session.run(["prediction", "probabilities"], feed)
     expected = model.probabilities(frame)
     top = np.sort(expected, axis=1)

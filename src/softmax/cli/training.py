@@ -64,6 +64,7 @@ def train(
     options: Training,
     said: Said,
     test: str | None,
+    test_target: str | None,
     output: str | None,
     report: str | None = None,
 ) -> None:
@@ -71,6 +72,8 @@ def train(
     output = output or f"{'model' if data == '-' else _stem(data)}.skops"
     check_writable(output, MODEL_FILE)
     check_report(report)
+    if test_target is not None and test is None:
+        raise Problem(f"--test-target {test_target}: says which labels --test FILE has, which is missing")
     source = read_table(data, layout=Layout())
     target, labels = find_labels(source, target)
     chosen = choose_columns(source, target, said)
@@ -88,7 +91,9 @@ def train(
     else:
         held_out = np.zeros(len(labels), bool)
         test_source = read_table(test, layout=facts.layout)
-        test_labels = read_labels(test_source, target, classes)
+        if test_target is None and target not in test_source.frame.columns:
+            raise Problem(f"{test}: has no column {target!r}: say which labels it has with --test-target COLUMN|FILE")
+        _, test_labels = find_labels(test_source, test_target or target, classes)
         test_frame, rows = features(test_source, facts), np.arange(len(test_labels))
     chosen_rows = rows_to_test(len(rows), len(classes))
     test_labels, test_frame, rows = test_labels[chosen_rows], test_frame[chosen_rows], rows[chosen_rows]
