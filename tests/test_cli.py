@@ -814,12 +814,14 @@ def test_info_tells_the_instruction_set_and_threads(run, monkeypatch):
 def test_help_lists_the_commands(run, words):
     result = run(*words)
     assert result.status == 0
-    for command in "apply", "explain", "train", "predict", "evaluate", "export", "demo", "info":
+    for command in "apply", "explain", "train", "predict", "evaluate", "calibrate", "export", "demo", "info":
         assert f"\n  {command}  " in result.out
     assert "..." not in result.out.split("Commands:")[1]
 
 
-@pytest.mark.parametrize("command", ["apply", "explain", "train", "predict", "demo", "info"])
+@pytest.mark.parametrize(
+    "command", ["apply", "explain", "train", "predict", "evaluate", "calibrate", "export", "demo", "info"]
+)
 def test_each_command_has_help(run, command):
     result = run(command, "--help")
     assert result.status == 0

@@ -25,7 +25,7 @@ LAYERS = [
     "products",
     "softmax",
     "explanation ensemble",
-    "calibration metrics decisions",
+    "calibration metrics decisions _verdict",
     "_probabilities _text _blocks _fitted",
     "linear binary divergence",
     "attention sampling losses",
@@ -38,6 +38,7 @@ LAYERS = [
 ]
 # By `__getattr__`, so that they cost nothing before.
 ON_FIRST_USE = {("softmax", f"softmax.{name}") for name in softmax.ON_FIRST_USE[""]}
+ON_FIRST_USE |= {("softmax.explanation", "softmax.plot.steps")}  # what an explanation's `plot` draws with
 LEVEL = {name: -level for level, names in enumerate(LAYERS) for name in names.split()}
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

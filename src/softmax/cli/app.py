@@ -169,7 +169,7 @@ def predict(
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Write the columns of DATA, too.")] = False,
 ) -> None:
-    """Predict classes and their probabilities with a model, or with several.
+    """Predict classes and their probabilities with one or more models.
 
     The table is read and written in parts: it may be larger than the memory. Several models of the same classes answer
     with the mean of their probabilities.
@@ -191,7 +191,7 @@ def evaluate(
     ] = None,
     report: Report = None,
 ) -> None:
-    """Test a model, or the mean of several, on a table that holds the true classes.
+    """Test one or more models on a table that holds the true classes.
 
     Example: softmax evaluate iris.skops new.csv --report iris.html
     """
@@ -218,7 +218,7 @@ def calibrate(
         _option("Save it for TemperatureScaling.load.", "FILE.json", "-o", "--output", default="not saved"),
     ] = None,
 ) -> None:
-    """Find the temperature at which any model's confidence can be believed.
+    """Find the temperature at which any model's confidence holds.
 
     Labels are class indices from 0, or names of the columns. One column is the score of the second of two classes.
 
