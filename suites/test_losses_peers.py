@@ -136,7 +136,6 @@ class TestKeras:
         result = focal_loss(logits, probs, gamma=gamma, alpha=0.25, label_smoothing=0.1, reduction="none")
         np.testing.assert_allclose(result, expected, RTOL_F32, CLIPPED)
 
-
     @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
     @pytest.mark.parametrize(("theirs", "reduction"), REDUCTIONS)
     def test_binary(self, theirs, reduction, label_smoothing, logits, flags):
@@ -210,7 +209,6 @@ class TestOptax:
         where = np.arange(K) != labels[:, np.newaxis] - 1
         theirs = self.optax.softmax_cross_entropy_with_integer_labels
         self.check(lambda x: theirs(x, labels, where=where), logits, labels, where=where)
-
 
     def test_binary(self, logits, flags):
         theirs = self.optax.sigmoid_binary_cross_entropy

@@ -189,8 +189,8 @@ def test_binary_cross_entropy_and_its_gradient(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_kl_divergence_and_its_gradients(dtype):
-    """kl_div takes log-probabilities and, with log_target, such a target; those of the samples have no sum of 1, so they
-    are taken as logits by both sides. Ours is one number a row, and its mean theirs named "batchmean"."""
+    """kl_div takes log-probabilities and, with log_target, such a target; those of the samples have no sum of 1, so
+    they are taken as logits by both sides. Ours is one number a row, and its mean theirs named "batchmean"."""
     seen = set()
     for q, (target,), options in samples_of("kl_div", dtype):
         seen.add(options["reduction"])
