@@ -267,6 +267,14 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
         if (gradient != nullptr) fill(x, {Kind::nothing, T(0), T(0), 0}, T(0), T(0), *gradient);
         return;
     }
+    // A row that the second-level cache holds beside its exponentials is finished there before it is streamed.
+    constexpr ptrdiff_t in_cache = 131072 / sizeof(T);
+    if (gradient != nullptr && gradient->streaming && x.n <= in_cache) {
+        const std::unique_ptr<T[]> values(new T[x.n]);
+        const OutRow<T> here = {reinterpret_cast<char*>(values.get()), sizeof(T)};
+        loss_row<S>(x, target, weight, options, loss, &here, threads);
+        return gradient->put(0, x.n, values.get());
+    }
     const Summary<T> summary = summarize<S>(x, 1.0, threads);
     const T maximum = summary.maximum;
     if (summary.kind != Kind::ordinary) {
