@@ -70,8 +70,8 @@ def linear_cross_entropy(
 
     Notes
     -----
-    The logits exist for some rows at a time, 24 MB of them, where the gradient takes their place; those of the first rows,
-    half as many as there are features, in the memory of the weight's gradient. Memory: 24 MB, 4 MB and the gradients.
+    The logits exist for some rows at a time, 24 MB of them, where the gradient takes their place; those of the first
+    rows, half as many as there are features, in the memory of the weight's gradient. Memory: 28 MB and the gradients.
     The matrix products are NumPy's; their rounding is theirs. Rows that are ignored cost nothing.
     Source of the idea: Wijmans et al., "Cut your losses in large-vocabulary language models", ICLR 2025,
     arXiv:2411.09009.
@@ -214,7 +214,7 @@ class _Problem:
     def _errors(
         self, rows: slice | Array, factors: Array, slope: LinearGradient | None, logits: Array | None
     ) -> tuple[Array, Array | None]:
-        """Losses, and the derivative by the logits, in their place; what it adds to the features' and bias' gradients."""
+        """Losses, and the derivative by the logits, in their place; it adds to the gradients but the weight's."""
         logits = np.matmul(self.features[rows], self.weight.T, out=logits)
         if self.bias is not None:
             logits += self.bias
