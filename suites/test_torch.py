@@ -1,4 +1,4 @@
-"""PyTorch's own sample inputs for its softmax family and cross-entropy, run through ours.
+"""PyTorch's own sample inputs for its softmax family and its losses of logits, run through ours.
 
 From an installed PyTorch, `torch.testing._internal.common_methods_invocations.op_db`: shapes, strides, axes, dtypes and
 masks. What is expected is what PyTorch makes of the same numbers in float64. A number without axes has an axis 0 there.
@@ -141,3 +141,93 @@ def test_cross_entropy_and_its_gradient(op, dtype, label_smoothing):
         rtol = 4 * np.finfo(x.dtype).eps
         np.testing.assert_allclose(loss, to_numpy(expected), rtol)
         np.testing.assert_allclose(slope, gradient, rtol, rtol * np.abs(gradient).max())
+
+
+def samples_of(name, dtype):
+    """(input, other arguments, options), the numbers as `dtype` holds them, in float64."""
+    (op,) = (op for op in op_db if op.name == f"nn.functional.{name}" and not op.variant_test_name)
+    for sample in op.sample_inputs("cpu", dtype):
+        yield tuple(
+            torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, part)
+            for part in (sample.input, sample.args, sample.kwargs)
+        )
+
+
+def check(got, expected, rtol, atol=0.0):
+    """To that part of the loss (atol: of 1), and of the largest entry of a gradient."""
+    loss, *slopes = (np.asarray(part) for part in got)
+    true_loss, *true_slopes = map(to_numpy, expected)
+    np.testing.assert_allclose(loss, true_loss, rtol, atol)
+    for slope, gradient in zip(slopes, true_slopes, strict=True):
+        assert slope.shape == gradient.shape
+        np.testing.assert_allclose(slope, gradient, rtol, rtol * np.abs(gradient).max(initial=0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_binary_cross_entropy_and_its_gradient(dtype):
+    """A weight of each entry, which is no option here, multiplies each of ours before the reduction."""
+    seen = set()
+    for x, (targets,), options in samples_of("binary_cross_entropy_with_logits", dtype):
+        seen |= set(options)
+        x.requires_grad_()
+        expected = F.binary_cross_entropy_with_logits(x, targets, **options)
+        expected = expected, *torch.autograd.grad(expected.sum(), x)
+        weight, reduction = to_numpy(options.pop("weight", None)), options.pop("reduction", "mean")
+        logits, y = (to_numpy(t.to(dtype)) for t in (x, targets))
+        numbers = {name: to_numpy(t) for name, t in options.items()}
+        function = ours.value_and_grad(ours.binary_cross_entropy)
+        if weight is None:
+            loss, slope = function(logits, y, **numbers, reduction=reduction)
+            assert np.asarray(loss).dtype == np.asarray(slope).dtype == logits.dtype
+        else:
+            each, slope = (part * weight for part in function(logits, y, **numbers, reduction="none"))
+            divisor = each.size if reduction == "mean" else 1
+            loss, slope = each if reduction == "none" else each.sum() / divisor, slope / divisor
+        check((loss, slope), expected, 4 * torch.finfo(dtype).eps)
+    assert seen == {"weight", "pos_weight", "reduction"}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_kl_divergence_and_its_gradients(dtype):
+    """kl_div takes log-probabilities and, with log_target, such a target; those of the samples have no sum of 1, so
+    they are taken as logits by both sides. Ours is one number a row, and its mean theirs named "batchmean"."""
+    seen = set()
+    for q, (target,), options in samples_of("kl_div", dtype):
+        seen.add(options["reduction"])
+        p = target if options.pop("log_target") else target.log().to(dtype).double()
+        p, q = p.detach().requires_grad_(), q.detach().requires_grad_()
+        each = F.kl_div(F.log_softmax(q, -1), F.log_softmax(p, -1), reduction="none", log_target=True).sum(-1)
+        reduction = {"batchmean": "mean"}.get(options["reduction"], options["reduction"])
+        expected = {"none": each, "sum": each.sum(), "mean": each.mean()}[reduction]
+        gradients = torch.autograd.grad(expected.sum(), (p, q))
+        p_logits, q_logits = (to_numpy(t.to(dtype)) for t in (p, q))
+        loss, slopes = ours.value_and_grad(ours.kl_divergence)(p_logits, q_logits, reduction=reduction)
+        assert loss.dtype == slopes.p_logits.dtype == p_logits.dtype
+        check((loss, *slopes), (expected, *gradients), 4 * torch.finfo(dtype).eps)
+    assert seen == {"none", "mean", "batchmean", "sum"}
+
+
+def test_linear_cross_entropy_and_its_gradients():
+    """Those samples that have one class a score: with a weight of shape (C, features), and a target a row. As above,
+    probabilities are normalised for both sides, and weights lose their sign. In float64, to PyTorch's own error."""
+    count = 0
+    for x, (weight, targets), options in samples_of("linear_cross_entropy", torch.float32):
+        if weight.ndim != 2 or x.ndim > 2 or targets.ndim > x.ndim:
+            continue
+        count += 1
+        if targets.is_floating_point():
+            targets = F.normalize(targets.abs(), p=1, dim=-1)
+        words = {name: t.abs() if isinstance(t, torch.Tensor) else t for name, t in options.items()}
+        x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+        bias = words.pop("linear_bias", None)
+        numbers = {"weight": None, "label_smoothing": 0.0} | words
+        by_design = numbers["weight"] is not None and (numbers["label_smoothing"] > 0 or targets.is_floating_point())
+        scores = F.linear(x, weight, bias)
+        expected = (as_documented if by_design else F.cross_entropy)(scores, targets, **numbers)
+        gradients = torch.autograd.grad(expected.sum(), (x, weight))
+        named = {"class_weight" if name == "weight" else name: to_numpy(v) for name, v in numbers.items()}
+        loss, slopes = ours.value_and_grad(ours.linear_cross_entropy)(
+            *map(to_numpy, (x, weight, targets, bias)), **named
+        )
+        check((loss, slopes.features, slopes.weight), (expected, *gradients), 1e-14, 1e-14)
+    assert count >= 20

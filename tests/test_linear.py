@@ -46,6 +46,24 @@ def test_loss_and_gradients_are_those_of_the_scores(options, soft, reduction, dt
     np.testing.assert_array_equal(pullback(np.ones(np.shape(loss))).weight, slope.weight)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("width", [30, 41, 120])
+@pytest.mark.parametrize("counting", ["all", "every other row", "few"])
+def test_the_first_logits_lie_in_the_memory_of_the_gradient(counting, width, dtype):
+    """Where half as many rows as there are features are more than a tile: 15, 20 and all of them; 4 are less."""
+    rng = np.random.default_rng(width)
+    features, weight = rng.normal(size=(ROWS, width)).astype(dtype), rng.normal(size=(CLASSES, width)).astype(dtype)
+    bias, targets = rng.normal(size=CLASSES).astype(dtype), rng.integers(0, CLASSES, ROWS)
+    counts = {"all": np.ones(ROWS), "every other row": np.arange(ROWS) % 2, "few": np.arange(ROWS) < 4}[counting]
+    options = {"label_smoothing": 0.1, "sample_weight": counts}
+    loss, slope = value_and_grad(linear_cross_entropy)(features, weight, targets, bias, **options)
+    want, by_scores = value_and_grad(cross_entropy)(features @ weight.T + bias, targets, **options)
+    tolerance = 20 * max(np.finfo(dtype).eps, np.finfo(np.float64).eps)  # the bias' gradient is a sum in float64
+    np.testing.assert_allclose(loss, want, rtol=tolerance)
+    for got, true in zip(slope, (by_scores @ weight, by_scores.T @ features, by_scores.sum(axis=0)), strict=True):
+        np.testing.assert_allclose(got, true, rtol=0, atol=tolerance * np.abs(true).max())
+
+
 def test_ignored_rows_may_hold_anything():
     features, weight, _, targets = problem(np.float64)
     keep = np.arange(ROWS) % 4 > 0

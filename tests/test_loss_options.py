@@ -335,6 +335,22 @@ def test_the_gradient_may_take_the_place_of_the_logits(shape, dtype):
         assert same_bits(slope, want_slope)
 
 
+@pytest.mark.parametrize("classes", [500, 20_000, 40_000])
+def test_a_gradient_too_large_for_the_caches_has_the_bits_of_each_row_alone(classes):
+    """It is written past them: from 32 MB on."""
+    rng = np.random.default_rng(classes)
+    rows = 2**25 // 4 // classes + 1
+    x, targets = rng.normal(0, 2, (rows, classes)).astype(np.float32), rng.integers(0, classes, rows)
+    x[-1, 3] = -INF
+    parts = rng.dirichlet(np.ones(classes), 1).astype(np.float32).repeat(rows, axis=0)
+    for options, target in itertools.product(({}, {"label_smoothing": 0.1}), (targets, parts)):
+        losses, slopes = value_and_grad(cross_entropy)(x, target, reduction="none", **options)
+        for row in (0, rows // 2, rows - 1):
+            loss, slope = value_and_grad(cross_entropy)(x[row], target[row], reduction="none", **options)
+            assert same_bits(losses[row], loss)
+            assert same_bits(slopes[row], slope)
+
+
 def test_out_of_another_dtype_is_rounded_to():
     x = np.random.default_rng(6).normal(0, 2, (4, 3))
     out = np.empty((4, 3), np.float32)

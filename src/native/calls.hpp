@@ -1,16 +1,55 @@
-// What surrounds a call of a kernel on Python's side: Ctrl-C ends a long one, and the GIL is released in every long one.
+// What surrounds a call of a kernel on Python's side: Ctrl-C ends a long one, the GIL is released in every long one, and
+// large results come from memory that is kept for them.
 //
 // A signal's Python handler runs only where somebody asks for it, with the GIL, on the main thread. So while NumPy is in a
 // kernel that thread asks every 50 ms, between two pieces of work. If the handler raises, the pieces that are left are
 // not computed, and the exception waits beside the call until NumPy is through with its own end, which knows of none.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 
 #include "kernels.hpp"
 #include "parallel.hpp"
+#include "results.hpp"
 
 namespace softmax {
+
+// NumPy's new arrays have their data from `Results` while this is in scope, where something large is at hand.
+class LargeResults {
+public:
+    explicit LargeResults(bool large) {
+        if (!large || handler == nullptr) return;
+        before = PyDataMem_SetHandler(handler);
+        if (before == nullptr) PyErr_Clear();
+    }
+    ~LargeResults() {
+        if (before == nullptr) return;
+        Py_XDECREF(PyDataMem_SetHandler(before));
+        Py_DECREF(before);
+    }
+    LargeResults(const LargeResults&) = delete;
+
+    static bool large(PyObject* object) {
+        return PyArray_Check(object) &&
+               std::size_t(PyArray_NBYTES(reinterpret_cast<PyArrayObject*>(object))) >= least_large_result;
+    }
+    // False with an exception set.
+    static bool prepare() {
+#if defined(SOFTMAX_KEEPS_RESULTS)
+        static PyDataMem_Handler functions = {
+            "softmax", 1, {nullptr, Results::malloc, Results::calloc, Results::realloc, Results::free}};
+        handler = PyCapsule_New(&functions, "mem_handler", nullptr);
+        return handler != nullptr;
+#else
+        return true;
+#endif
+    }
+
+private:
+    static inline PyObject* handler = nullptr;
+    PyObject* before = nullptr;
+};
 
 // A call of a ufunc on Python's main thread. Calls nest: a signal's handler may make one.
 class Call {
@@ -81,6 +120,7 @@ inline bool on_main_thread() {
 inline vectorcallfunc numpy_call = nullptr;
 
 inline PyObject* interruptible_call(PyObject* ufunc, PyObject* const* args, size_t count, PyObject* names) {
+    const LargeResults results(std::any_of(args, args + PyVectorcall_NARGS(count), LargeResults::large));
     if (!on_main_thread()) return numpy_call(ufunc, args, count, names);
     Call call;
     return call.end(numpy_call(ufunc, args, count, names));

@@ -12,8 +12,8 @@
 // they are a target: an impossible one costs infinity. A row of weight 0 is ignored, whatever it holds.
 #pragma once
 
+#include "double_lanes.hpp"
 #include "focal.hpp"
-#include "logs.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 
@@ -85,59 +85,85 @@ void loss_by_classes(const Row<T>& x, const Target<T>& target, double weight, co
     }
 }
 
-// Sums over the classes that are left: where smoothed how many and of m - x, and with q the target's probabilities, of q
+// A sum of vectors far below an ulp: in double for float, in pairs for double.
+template <class T>
+class Running {
+    static constexpr bool wide = std::is_same_v<T, float>;
+    using V = typename Simd<T>::V;
+    std::conditional_t<wide, DoubleLanes<T>, Pair<V>> sum = {};
+
+public:
+    SOFTMAX_INLINE void add(const V& v) {
+        if constexpr (wide) {
+            sum = sum + DoubleLanes<T>::of(v);
+        } else {
+            accumulate(sum, v);
+        }
+    }
+    double total() const {
+        if constexpr (wide) {
+            double all = 0;
+            for (const auto& part : sum.part) all += fold(part, [](const auto& a, const auto& b) { return a + b; });
+            return all;
+        } else {
+            const Pair<double> all = fold(two_sum(sum.high, sum.low));
+            return all.high + all.low;
+        }
+    }
+};
+
+// Sums over the classes that are left: where smoothed how many and of m - x, and with q, the target's probabilities, of q
 // and q (m - x).
 struct Gaps {
-    double left = 0, gap = 0, mass = 0, expected = 0;
+    double left, gap, mass, expected;
 };
-template <class S, class T>
-Gaps gaps_of_block(const T* x, const T* q, ptrdiff_t n, T maximum, bool smoothed) {
+// With Every, no class is -inf, or the result is NaN or infinite.
+template <class S, bool Every, class T>
+Gaps sum_gaps(const T* x, const T* q, ptrdiff_t n, T maximum, bool smoothed) {
     using V = typename S::V;
-    const V zero = splat<S>(T(0)), one = splat<S>(T(1)), out = splat<S>(T(-INFINITY)), top = splat<S>(maximum);
-    constexpr int chains = interleaved<S>;
-    V left[chains];
-    Pair<V> gap[chains], mass[chains], expected[chains];
-    for (int a = 0; a < chains; ++a) {
-        left[a] = zero;
-        gap[a] = mass[a] = expected[a] = {zero, zero};
-    }
+    const V zero = splat<S>(T(0)), out = splat<S>(T(-INFINITY)), top = splat<S>(maximum);
+    typename S::I left = {};
+    Running<T> gap, mass, expected;
     for_vectors<S>(n, [&](auto width, ptrdiff_t i, int count) {
-        V v[width()];
-        load_all<S>(v, x + i, count, T(-INFINITY));
-        for (int a = 0; a < width() && smoothed; ++a) {
-            left[a] = left[a] + (v[a] == out ? zero : one);
-            accumulate(gap[a], V(v[a] == out ? zero : V(top - v[a])));
+        V v[width()], d[width()];
+        load_all<S>(v, x + i, count, Every ? maximum : T(-INFINITY));
+        for (int a = 0; a < width(); ++a) d[a] = top - v[a];
+        if (smoothed) {
+            V sum = zero;
+            for (int a = 0; a < width(); ++a) {
+                if constexpr (!Every) left = count_lanes<S>(left, v[a] != out);
+                sum = sum + (Every ? d[a] : V(v[a] == out ? zero : d[a]));
+            }
+            gap.add(sum);
         }
         if (q == nullptr) return;
-        V share[width()];
-        load_all<S>(share, q + i, count, T(0));
+        V sum = zero;
         for (int a = 0; a < width(); ++a) {
-            accumulate(mass[a], share[a]);
-            accumulate(expected[a], V(share[a] == zero ? zero : V(share[a] * (top - v[a]))));
+            const V share = load_first<S>(q + i + a * S::lanes, count, T(0));
+            mass.add(share);
+            sum = sum + (Every ? V(share * d[a]) : V(share == zero ? zero : V(share * d[a])));
         }
+        expected.add(sum);
     });
-    const auto total = [](const Pair<V>(&sums)[chains]) {
-        DD all = across<S>(sums[0]);
-        for (int a = 1; a < chains; ++a) all = add(all, across<S>(sums[a]));
-        return all.high + all.low;
-    };
-    const auto distance = [&](const Pair<V>(&sums)[chains]) {  // one that is infinite leaves inf - inf
-        const double all = total(sums);
-        return std::isnan(all) ? INFINITY : all;
-    };
-    for (int a = 1; a < chains; ++a) left[0] = left[0] + left[a];
-    return {across<S>(Pair<V>{left[0], zero}).high, distance(gap), total(mass), distance(expected)};
+    const double counted = fold(left, [](const auto& a, const auto& b) { return a + b; });
+    return {Every ? double(n) : counted, gap.total(), mass.total(), expected.total()};
 }
 template <class S, class T>
 Gaps gaps_of(const Row<T>& x, const Row<T>* q, T maximum, bool smoothed, int threads) {
     PerBlock<Gaps> blocks(x.n);
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
         T buffer[block_length], probs[block_length];
-        blocks[block] =
-            gaps_of_block<S>(x.block(first, count, buffer), q == nullptr ? nullptr : q->block(first, count, probs),
-                             count, maximum, smoothed);
+        const T* entries = x.block(first, count, buffer);
+        const T* shares = q == nullptr ? nullptr : q->block(first, count, probs);
+        Gaps& gaps = blocks[block];
+        gaps = sum_gaps<S, true>(entries, shares, count, maximum, smoothed);
+        if (!std::isfinite(gaps.gap + gaps.expected)) {
+            gaps = sum_gaps<S, false>(entries, shares, count, maximum, smoothed);
+            if (std::isnan(gaps.gap)) gaps.gap = INFINITY;  // of an infinite one, a pair leaves inf - inf
+            if (std::isnan(gaps.expected)) gaps.expected = INFINITY;
+        }
     });
-    Gaps all;
+    Gaps all = {0, 0, 0, 0};
     for (ptrdiff_t block = 0; block < blocks.blocks; ++block) {
         all.left += blocks[block].left;
         all.gap += blocks[block].gap;
@@ -179,66 +205,57 @@ struct Slope {
     }
 };
 
-// A p alone: what an index without smoothing needs. `out` holds the exponentials, if it keeps what is stored.
+// A p - B of exponentials, in their place, times `power`; for an index all but its own entry.
 template <class S, class T>
-void write_shares(const Row<T>& x, T maximum, const Slope<T>& slope, const OutRow<T>& out, int threads) {
-    Row<T> shifted = x;
-    normalize(shifted, maximum, 1.0);
-    const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(1));
-    const Top<S> top = exponential_of_maximum<S, false>(maximum, row);
-    const int octaves = slope.octaves();
-    const DD all = {std::ldexp(slope.all(), -octaves), 0.0};
-    const Scaling<S> scaling(divide(all, multiply(top.exact, add(slope.rest, 1.0))), top.exact, top.value);
-    scale_row<S, false>(shifted, row, scaling, out, threads, T(octaves));
+void slope_of_block(T* e, const T* q, ptrdiff_t n, const Scaling<S>& row_scaling, const Slope<T>& slope, T power,
+                    T top) {
+    using V = typename S::V;
+    const Scaling<S> scaling = row_scaling;
+    const V smooth = splat<S>(T(slope.smooth)), hit = splat<S>(T(slope.hit)), back = splat<S>(power);
+    for_vectors<S>(n, [&](auto width, ptrdiff_t i, int count) {
+        V v[width()];
+        load_all<S>(v, e + i, count, T(0));
+        unsigned tops = 0;
+        for (int a = 0; a < width(); ++a) {
+            V g = scaling.template scale<true>(v[a]) - smooth;
+            if (q != nullptr) {
+                g = g - hit * load_first<S>(q + i + a * S::lanes, count, T(0));
+                tops |= lane_bits<S>(v[a] == splat<S>(top));
+            }
+            store_first<S>(e + i + a * S::lanes, V(g * back), count);
+        }
+        if (tops == 0) return;
+        T before[width() * S::lanes];
+        for (int a = 0; a < width(); ++a) store(before + a * S::lanes, v[a]);
+        for (ptrdiff_t k = 0; k < std::min<ptrdiff_t>(width() * S::lanes, n - i); ++k) {
+            if (before[k] == top) e[i + k] = T(slope.of_maximum(double(q[i + k]))) * power;
+        }
+    });
 }
 
-// A p - B, but for an index.
+// The gradient of a row, whose exponentials `out` holds already with `kept`.
 template <class S, class T>
-void write_slope(const Row<T>& x, T maximum, const Slope<T>& true_slope, const OutRow<T>& out, int threads) {
-    using V = typename S::V;
-    Row<T> shifted = x;
-    T top = maximum;
-    normalize(shifted, top, 1.0);
+void write_slope(const Row<T>& x, const Row<T>& shifted, const Reduction<S>& row, const Top<S>& top,
+                 const Slope<T>& true_slope, bool kept, const OutRow<T>& out, int threads) {
     const int octaves = true_slope.octaves();
     const T power = T(std::ldexp(1.0, octaves));
-    const Slope<T> slope = true_slope.times_power(-octaves);
-    const Reduction<S> reduction(splat<S>(top), temperature_constants<T>(1));
-    const Top<S> of_top = exponential_of_maximum<S, false>(top, reduction);
-    const Scaling<S> all(divide(DD{slope.all(), 0.0}, multiply(of_top.exact, add(slope.rest, 1.0))));
+    const Slope<T> slope = octaves == 0 ? true_slope : true_slope.times_power(-octaves);
+    const DD factor = quotient<T>(DD{slope.all(), 0.0}, multiply(top.exact, add(slope.rest, 1.0)));
+    Scaling<S> scaling(factor, top.exact, top.value);
+    if (!scaling.exact_top()) scaling.top = splat<S>(T(-1));  // which no exponential equals
+    const bool rereads = x.softcap != 0 || (slope.smooth != 0 && slope.left < double(x.n));
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t) {
-        T buffer[block_length], probs[block_length], values[block_length];
-        const T* entries = shifted.block(first, count, buffer);
+        T buffer[block_length], probs[block_length], values[block_length], read[block_length];
+        if (rereads) std::copy_n(x.block(first, count, buffer), count, read);
+        T* const e = out.block(first, values);
         const T* q = slope.q == nullptr ? nullptr : slope.q->block(first, count, probs);
-        const Reduction<S> row = reduction;
-        const Scaling<S> scaling = all;
-        const V zero = splat<S>(T(0)), smooth = splat<S>(T(slope.smooth)), hit = splat<S>(T(slope.hit));
-        for_vectors<S>(count, [&](auto width, ptrdiff_t i, int in_use) {
-            V v[width()];
-            Exponential<S> e[width()];
-            load_all<S>(v, entries + i, in_use, T(-INFINITY));
-            exponentials<false, false, S>(v, row, e);
-            unsigned tops = 0;
-            for (int a = 0; a < width(); ++a) {
-                V g = scaling.template scale<false>(e[a].value()) - (v[a] == splat<S>(T(-INFINITY)) ? zero : smooth);
-                if (q != nullptr) {
-                    g = g - hit * load_first<S>(q + i + a * S::lanes, in_use, T(0));
-                    tops |= lane_bits<S>(v[a] == splat<S>(top));
-                }
-                store_first<S>(values + i + a * S::lanes, g, in_use);
-            }
-            const ptrdiff_t end = tops == 0 ? i : std::min(i + width() * S::lanes, count);
-            for (ptrdiff_t k = i; k < end; ++k) {
-                if (entries[k] == top) values[k] = T(slope.of_maximum(double(q[k])));
-            }
-        });
-        if (octaves != 0) {
-            for (ptrdiff_t i = 0; i < count; ++i) values[i] *= power;
+        if (!kept) exponentiate<S, false>(shifted.block(first, count, buffer), count, row, e);
+        slope_of_block<S>(e, q, count, scaling, slope, power, first_lane<S>(top.value));
+        for (ptrdiff_t i = 0; i < count && rereads; ++i) {
+            const double of_left_out = q == nullptr ? 0 : -true_slope.hit * double(q[i]);
+            e[i] = read[i] == T(-INFINITY) ? T(of_left_out) : e[i] * T(x.slope(double(read[i])));
         }
-        if (x.softcap != 0) {
-            const T* capped = x.block(first, count, buffer);
-            for (ptrdiff_t i = 0; i < count; ++i) values[i] *= T(x.slope(double(capped[i])));
-        }
-        out.put(first, count, values);
+        out.put(first, count, e);
     });
 }
 
@@ -250,34 +267,49 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
         if (gradient != nullptr) fill(x, {Kind::nothing, T(0), T(0), 0}, T(0), T(0), *gradient);
         return;
     }
+    // A row that the second-level cache holds beside its exponentials is finished there before it is streamed.
+    constexpr ptrdiff_t in_cache = 131072 / sizeof(T);
+    if (gradient != nullptr && gradient->streaming && x.n <= in_cache) {
+        const std::unique_ptr<T[]> values(new T[x.n]);
+        const OutRow<T> here = {reinterpret_cast<char*>(values.get()), sizeof(T)};
+        loss_row<S>(x, target, weight, options, loss, &here, threads);
+        return gradient->put(0, x.n, values.get());
+    }
     const Summary<T> summary = summarize<S>(x, 1.0, threads);
     const T maximum = summary.maximum;
     if (summary.kind != Kind::ordinary) {
         return loss_by_classes(x, target, weight, options, summary, 0.0, loss, gradient);
     }
-    const bool by_index = target.probs == nullptr;
+    const bool by_index = target.probs == nullptr, smoothed = options.smoothing != 0;
     const double at_target = by_index ? double(x[target.index]) : 0;  // before its place is written to
-    const bool shares_alone = gradient != nullptr && options.smoothing == 0 && by_index && x.softcap == 0;
-    const DD rest = others<S>(x, maximum, 1.0, threads, shares_alone ? gradient : nullptr);
-    const DD log_sum = log_total(rest);
+    Gaps gaps = {0, 0, 0, 0};
+    if (smoothed || !by_index) gaps = gaps_of<S>(x, target.probs, maximum, smoothed, threads);
+    const bool by_classes = options.gamma != 0 && (smoothed || !by_index);
+    // Exponentials are kept where the gradient will be, unless the logits there are to be read once more.
+    const bool in_place = gradient != nullptr && gradient->data == x.data;
+    const bool reads_on = x.softcap != 0 || by_classes || (in_place && smoothed && gaps.left < double(x.n));
+    const bool kept = gradient != nullptr && gradient->keeps() && !reads_on;
+    Row<T> shifted = x;
+    T top_entry = maximum;
+    normalize(shifted, top_entry, 1.0);
+    const Reduction<S> row(splat<S>(top_entry), temperature_constants<T>(1));
+    const Top<S> top = exponential_of_maximum<S, false>(top_entry, row);
+    const DD rest =
+        others_of<T>(sum_row<S, true, false>(shifted, row, top_entry, kept ? gradient : nullptr, threads), top.exact);
+    const DD log_sum = log_total<T>(rest);
     if (std::isnan(log_sum.high)) {
         return loss_by_classes(x, target, weight, options, not_a_number<T>, 0.0, loss, gradient);
     }
-    if (options.gamma != 0 && (options.smoothing != 0 || target.probs != nullptr)) {
-        return loss_by_classes(x, target, weight, options, summary, log_sum.high, loss, gradient);
-    }
-    Gaps gaps;
-    const bool smoothed = options.smoothing != 0;
-    if (smoothed || !by_index) gaps = gaps_of<S>(x, target.probs, maximum, smoothed, threads);
+    if (by_classes) return loss_by_classes(x, target, weight, options, summary, log_sum.high, loss, gradient);
     const double share = 1 - options.smoothing;
     Slope<T> slope = {share, 1, gaps.left > 0 ? options.smoothing / gaps.left : 0, gaps.left, 0, rest, target.probs};
     double total, p = 0, others_share = 0;
     if (by_index) {
         const double cost =
             log_sum.high + (log_sum.low + (double(maximum) - at_target));  // also where that is infinite
-        const bool sure = at_target == double(maximum);
-        p = sure ? divide(DD{1.0, 0.0}, add(rest, 1.0)).high : std::exp(-cost);
-        others_share = sure ? divide(rest, add(rest, 1.0)).high : -std::expm1(-cost);
+        const bool sure = at_target == double(maximum);                    // else p <= 1/2
+        p = sure ? quotient<T>(DD{1.0, 0.0}, add(rest, 1.0)).high : std::exp(-cost);
+        others_share = sure ? quotient<T>(rest, add(rest, 1.0)).high : 1 - p;
         const Focused focused(cost, p, others_share, options.gamma);
         total = share == 0 ? 0 : share * focused.loss;
         slope.hit *= focused.slope;
@@ -294,7 +326,7 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
     *loss = weight * total;
     if (gradient == nullptr) return;
     for (double Slope<T>::* number : {&Slope<T>::hit, &Slope<T>::smooth, &Slope<T>::more}) slope.*number *= weight;
-    (shares_alone ? write_shares<S, T> : write_slope<S, T>)(x, maximum, slope, *gradient, threads);
+    write_slope<S>(x, shifted, row, top, slope, kept, *gradient, threads);
     if (!by_index) return;
     if (at_target == -INFINITY) slope.smooth = 0;
     gradient->set(target.index, T(slope.of(1, p, others_share) * x.slope(at_target)));

@@ -100,7 +100,7 @@ struct Scores {
         Scores result = {x, summarize<S>(x, temperature, threads), 0, temperature, {0, 0}, {}};
         if (result.summary.kind != Kind::ordinary) return result;
         const DD rest = others<S>(x, result.summary.maximum, temperature, threads);
-        result.log_sum = log_total(rest);
+        result.log_sum = log_total<double>(rest);
         if (std::isnan(rest.high)) {
             result.summary = not_a_number<double>;
             return result;

@@ -236,7 +236,7 @@ struct Exponential {
     SOFTMAX_INLINE void clear_where(const Lanes& lanes) {
         const V zero = splat<S>(typename S::T(0));
         high = lanes ? zero : high;
-        low = lanes ? zero : low;
+        if constexpr (table_bits<S> == 0) low = lanes ? zero : low;  // else it is relative to high
     }
 };
 

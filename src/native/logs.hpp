@@ -11,18 +11,27 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-// What a row weighs beside its maximum: sum of e^((x-m)/T) = 1 + others. The exponentials are stored in `kept` where that
-// is given and contiguous.
+// What a row weighs beside its maximum, whose exponential is `top`: sum of e^((x-m)/T) = 1 + others.
+template <class T>
+DD others_of(const Sum& sum, DD top) {
+    return add(quotient<T>(sum.total, top), double(sum.maxima - 1));
+}
 template <class S, class T>
-DD others(Row<T> x, T maximum, double temperature, int threads, const OutRow<T>* kept = nullptr) {
+DD others(Row<T> x, T maximum, double temperature, int threads) {
     temperature = normalize(x, maximum, temperature);
     const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(temperature));
-    const Sum sum = temperature == 1 ? sum_row<S, true, false>(x, row, maximum, kept, threads)
-                                     : sum_row<S, true, true>(x, row, maximum, kept, threads);
-    return add(divide(sum.total, exponential_of_maximum<S, true>(maximum, row).exact), double(sum.maxima - 1));
+    const OutRow<T>* none = nullptr;
+    const Sum sum = temperature == 1 ? sum_row<S, true, false>(x, row, maximum, none, threads)
+                                     : sum_row<S, true, true>(x, row, maximum, none, threads);
+    return others_of<T>(sum, exponential_of_maximum<S, true>(maximum, row).exact);
 }
 
-inline DD log_total(DD others) { return log1p<double, Scalar<double>>(others); }
+// log(1 + others), to twice the precision of T.
+template <class T>
+DD log_total(DD others) {
+    if constexpr (sizeof(T) == sizeof(float)) return {std::log1p(others.high), 0.0};
+    return log1p<double, Scalar<double>>(others);
+}
 
 template <class S, class T>
 void logsumexp_row(const Row<T>& x, T* out, int threads) {
@@ -30,7 +39,7 @@ void logsumexp_row(const Row<T>& x, T* out, int threads) {
     if (summary.kind != Kind::ordinary) {
         *out = summary.maximum;
     } else {
-        *out = T(add(log_total(others<S>(x, summary.maximum, 1.0, threads)), double(summary.maximum)).high);
+        *out = T(add(log_total<T>(others<S>(x, summary.maximum, 1.0, threads)), double(summary.maximum)).high);
     }
 }
 
@@ -94,7 +103,7 @@ void log_softmax_row(const Row<T>& x, double temperature, const OutRow<T>& out, 
         return fill(x, summary, T(-std::log(summary.winners)), T(-INFINITY), out);
     }
     T maximum = summary.maximum;
-    const T log_sum = T(log_total(others<S>(x, maximum, temperature, threads)).high);
+    const T log_sum = T(log_total<T>(others<S>(x, maximum, temperature, threads)).high);
     if (temperature == 1) return log_softmax_ordinary<S, false>(x, maximum, temperature, log_sum, out, threads);
     Row<T> in_range = x;
     if (temperature < smallest_temperature || temperature > largest_temperature) {
@@ -125,7 +134,7 @@ void partition_log_softmax_row(const Row<T>& x, T maximum, DD rest, const OutRow
         const Kind kind = std::isnan(maximum) ? Kind::not_a_number : maximum > 0 ? Kind::winners : Kind::nothing;
         return fill(x, {kind, maximum, maximum, rest.high + 1}, T(-std::log(rest.high + 1)), T(-INFINITY), out);
     }
-    log_softmax_ordinary<S, false>(x, maximum, 1.0, T(log_total(rest).high), out, threads);
+    log_softmax_ordinary<S, false>(x, maximum, 1.0, T(log_total<T>(rest).high), out, threads);
 }
 
 }  // namespace softmax::SOFTMAX_ISA

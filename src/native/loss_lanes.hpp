@@ -4,7 +4,6 @@
 #pragma once
 
 #include "cross_entropy.hpp"
-#include "double_lanes.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 

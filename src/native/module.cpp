@@ -145,7 +145,11 @@ PyObject* quick(softmax::Kernel kernel, PyObject* const* args, Py_ssize_t count)
     double temperature = PyFloat_AS_DOUBLE(args[2]);
     if (overflow != 0 || axis < 0 || axis >= ndim || !(temperature >= 0)) Py_RETURN_NONE;
     if (out != Py_None && !fits(x, out)) Py_RETURN_NONE;
-    PyObject* result = out == Py_None ? PyArray_NewLikeArray(x, NPY_CORDER, nullptr, 0) : Py_NewRef(out);
+    const auto new_result = [&] {
+        const softmax::LargeResults results(softmax::LargeResults::large(object));
+        return PyArray_NewLikeArray(x, NPY_CORDER, nullptr, 0);
+    };
+    PyObject* result = out == Py_None ? new_result() : Py_NewRef(out);
     if (result == nullptr) return nullptr;
     npy_intp outer = 1, inner = 1;
     for (int i = 0; i < axis; ++i) outer *= PyArray_DIM(x, i);
@@ -315,7 +319,7 @@ PyMODINIT_FUNC PyInit__native() {
     import_array();
     import_umath();
     active = choose();
-    if (active == nullptr || !softmax::watch_signals()) return nullptr;
+    if (active == nullptr || !softmax::watch_signals() || !softmax::LargeResults::prepare()) return nullptr;
     PyObject* module = PyModule_Create(&definition);
     if (module == nullptr) return nullptr;
     for (int kernel = 0; kernel < kernel_count; ++kernel) {

@@ -69,7 +69,7 @@ Element<T> merge(const Element<T>& a, const Element<T>& b) {
 template <class T>
 T logsumexp_of(const Element<T>& z) {
     if (!std::isfinite(z.maximum)) return z.maximum;
-    return T(add(log_total(z.others), double(z.maximum)).high);
+    return T(add(log_total<T>(z.others), double(z.maximum)).high);
 }
 
 // An entry that is not part of the row: above its maximum, or NaN. e^(x - logsumexp), which may exceed 1, or its logarithm.
@@ -79,7 +79,7 @@ T foreign_entry(T x, T maximum, DD others) {
     const double distance = double(x) - double(maximum);
     if (distance > (Log ? std::numeric_limits<double>::max() : largest_exponent)) return T(INFINITY);
     const DD d = two_sum(double(x), -double(maximum));
-    const DD log_sum = log_total(others);
+    const DD log_sum = log_total<T>(others);
     if constexpr (Log) return T(add(d, DD{-log_sum.high, -log_sum.low}).high);
     return T(exponential_of_pair(d).times(divide(DD{1.0, 0.0}, add(others, 1.0))).high);
 }

@@ -138,6 +138,16 @@ struct Sum {
     std::ptrdiff_t maxima;  // how many entries equal the maximum (counted with Others only)
 };
 
+// counts + 1 in the lanes of a comparison.
+template <class S, class Lanes>
+SOFTMAX_INLINE typename S::I count_lanes(const typename S::I& counts, const Lanes& lanes) {
+    if constexpr (S::lanes == 1) {
+        return counts + (lanes ? 1 : 0);
+    } else {
+        return counts - bit_cast<typename S::I>(lanes);
+    }
+}
+
 // Exponentials of a block: their sum and, with Keep, each of them, rounded, in `kept`. That may be x itself.
 //
 // Others: leave the maxima themselves out and count them. log(sum) is then log1p of what is left, exact also where the
@@ -166,7 +176,7 @@ SOFTMAX_INLINE Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reductio
                 if constexpr (Others) {
                     const auto top = v[a] == splat<S>(maximum);
                     e[a].clear_where(top);
-                    counts = counts + (top ? typename S::I{} + 1 : typename S::I{});
+                    counts = count_lanes<S>(counts, top);
                 }
                 accumulator.add(e[a]);
             }

@@ -233,7 +233,8 @@ void fill(const Row<T>& x, const Summary<T>& summary, T share, T rest, const Out
 // temperature that T's range would not carry is brought to [1/2, 1), so that no entry overflows whose quotient does not.
 template <class T>
 double normalize(Row<T>& x, T& maximum, double temperature) {
-    const bool far = !(std::fabs(double(maximum) / temperature) <= largest_unshifted);
+    const double scaled = temperature == 1 ? double(maximum) : double(maximum) / temperature;
+    const bool far = !(std::fabs(scaled) <= largest_unshifted);
     if (far) x.shift = maximum;
     if (temperature < smallest_temperature || temperature > largest_temperature) {
         x.exponent = -std::ilogb(temperature) - 1;

@@ -137,17 +137,17 @@ void scale_block(T* e, ptrdiff_t n, const Scaling<S>& scaling, T octaves) {
     }
 }
 
-// 1 / s, to twice the precision of T.
+// a / b, to twice the precision of T.
 template <class T>
-DD reciprocal(DD s) {
-    if constexpr (sizeof(T) == sizeof(float)) return {1 / s.high, 0.0};
-    return divide(DD{1.0, 0.0}, s);
+DD quotient(DD a, DD b) {
+    if constexpr (sizeof(T) == sizeof(float)) return {a.high / b.high, 0.0};
+    return divide(a, b);
 }
 
 // The scaling of a row by its total. Where no entry comes near 1/2, the maximum needs no value of its own.
 template <class S, bool Tempered, class T>
 Scaling<S> scaling_of(DD total, T maximum, const Reduction<S>& row) {
-    const DD factor = reciprocal<T>(total);
+    const DD factor = quotient<T>(DD{1.0, 0.0}, total);
     if (factor.high < std::ldexp(0.25, -Float<T>::guard)) return Scaling<S>(factor);
     const Top<S> top = exponential_of_maximum<S, Tempered>(maximum, row);
     return Scaling<S>(factor, top.exact, top.value);

@@ -114,6 +114,10 @@ void gather(const char* data, std::ptrdiff_t stride, std::ptrdiff_t n, T* to, St
             return;
         }
     }
+    if (stride == sizeof(T)) {
+        std::memcpy(to, data, std::size_t(n) * sizeof(T));
+        return;
+    }
     for (std::ptrdiff_t i = 0; i < n; ++i) std::memcpy(to + i, data + i * stride, sizeof(T));
 }
 

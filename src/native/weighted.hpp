@@ -140,10 +140,10 @@ inline DD negated(DD a) { return {-a.high, -a.low}; }
 // log|1 + a|, a and 1 + a given times 2^guard.
 inline DD log_magnitude(DD a, DD whole) {
     constexpr int guard = Float<double>::guard;
-    if (a.high >= 0) return log_total(scaled(a, -guard));
+    if (a.high >= 0) return log_total<double>(scaled(a, -guard));
     const int octaves = std::ilogb(whole.high);
     const DD mantissa = scaled(whole.high < 0 ? negated(whole) : whole, -octaves);
-    return add(multiply(ln_2, DD{double(octaves - guard), 0.0}), log_total(add(mantissa, -1.0)));
+    return add(multiply(ln_2, DD{double(octaves - guard), 0.0}), log_total<double>(add(mantissa, -1.0)));
 }
 
 template <class T>

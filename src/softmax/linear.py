@@ -70,8 +70,9 @@ def linear_cross_entropy(
 
     Notes
     -----
-    The logits exist for some rows at a time, 24 MB of them, where the gradient takes their place. Memory: that, 4 MB,
-    and the gradients. The matrix products are NumPy's; their rounding is theirs. Rows that are ignored cost nothing.
+    The logits exist for some rows at a time, 24 MB of them, where the gradient takes their place; those of the first
+    rows, half as many as there are features, in the memory of the weight's gradient. Memory: 28 MB and the gradients.
+    The matrix products are NumPy's; their rounding is theirs. Rows that are ignored cost nothing.
     Source of the idea: Wijmans et al., "Cut your losses in large-vocabulary language models", ICLR 2025,
     arXiv:2411.09009.
 
@@ -163,8 +164,15 @@ class _Problem:
         losses = np.zeros(len(factors))
         slope = self._no_slope() if gradient else None
         counting = np.flatnonzero(factors)
-        for number, rows in enumerate(_tiles(counting, self.weight.shape[0] * self.weight.dtype.itemsize)):
-            losses[rows] = self._tile(rows, factors[rows], slope, number == 0)
+        classes, width = self.weight.shape
+        bytes_a_row, inside = classes * self.weight.dtype.itemsize, min(len(counting), width // 2)
+        if slope is None or inside * bytes_a_row <= _TILE or slope.weight.dtype not in (np.float32, np.float64):
+            inside = 0
+        for rows in _as_slices([counting[:inside]]):
+            assert slope is not None
+            losses[rows] = self._tile_inside(rows, factors[rows], slope)
+        for number, rows in enumerate(_tiles(counting[inside:], bytes_a_row)):
+            losses[rows] = self._tile(rows, factors[rows], slope, number == 0 and inside == 0)
         value = losses.reshape(self.rows) if self.options.reduction == "none" else losses.sum()
         return rounded(value, self.result)[()], None if slope is None else self._delivered(slope)
 
@@ -174,8 +182,40 @@ class _Problem:
 
     def _tile(self, rows: slice | Array, factors: Array, slope: LinearGradient | None, first: bool) -> Array:
         """The losses of some rows; their part of the gradients is added to `slope`."""
-        features = self.features[rows]
-        logits = features @ self.weight.T
+        losses, error = self._errors(rows, factors, slope, None)
+        if slope is not None and error is not None:
+            _add_product(slope.weight, error, self.features[rows], first)
+        return losses
+
+    def _tile_inside(self, rows: slice | Array, factors: Array, slope: LinearGradient) -> Array:
+        """The first tile, of up to half as many rows as there are features: its logits lie at the end of the memory of
+        the weight's gradient.
+
+        That is written from the first class on, as far as the errors begin behind it. What is left of them is moved to
+        the end; so half of the classes are done at least, and then half of the others. The last go into a copy.
+        """
+        memory, features = slope.weight.reshape(-1), self.features[rows]
+        (classes, width), count = self.weight.shape, len(features)
+        losses, error = self._errors(rows, factors, slope, memory[-count * classes :].reshape(count, classes))
+        assert error is not None
+        done = 0
+        while left := classes - done:
+            ready = (memory.size - done * width - count * left) // width
+            if error.nbytes <= _TILE:
+                ready, error = left, error.copy()
+            np.matmul(error[:, :ready].T, features, out=slope.weight[done : done + ready])
+            done += ready
+            rest, moved = error[:, ready:], memory[memory.size - count * (classes - done) :].reshape(count, -1)
+            for row in reversed(range(count)):  # none is moved to where one before it still is
+                moved[row] = rest[row]
+            error = moved
+        return losses
+
+    def _errors(
+        self, rows: slice | Array, factors: Array, slope: LinearGradient | None, logits: Array | None
+    ) -> tuple[Array, Array | None]:
+        """Losses, and the derivative by the logits, in their place; it adds to the gradients but the weight's."""
+        logits = np.matmul(self.features[rows], self.weight.T, out=logits)
         if self.bias is not None:
             logits += self.bias
         where = None if self.where is None else self.where[rows]
@@ -184,10 +224,9 @@ class _Problem:
         )
         if slope is not None and error is not None:
             slope.features[rows] = error @ self.weight
-            _add_product(slope.weight, error, features, first)
             if slope.bias is not None:
                 slope.bias[...] += error.sum(axis=0, dtype=np.float64)
-        return losses
+        return losses, error
 
     def _delivered(self, slope: LinearGradient) -> LinearGradient:
         features = rounded(slope.features, self.dtypes["features"]).reshape(*self.rows, -1)
@@ -197,7 +236,10 @@ class _Problem:
 
 def _tiles(rows: Array, bytes_a_row: int) -> list[slice | Array]:
     """The rows in parts of like size whose logits are no more than a tile; slices where they are neighbours."""
-    parts = np.array_split(rows, -(-len(rows) * bytes_a_row // _TILE) or 1) if len(rows) else []
+    return _as_slices(np.array_split(rows, -(-len(rows) * bytes_a_row // _TILE) or 1) if len(rows) else [])
+
+
+def _as_slices(parts: list[Array]) -> list[slice | Array]:
     return [slice(p[0], p[-1] + 1) if p[-1] - p[0] + 1 == len(p) else p for p in parts if len(p)]
 
 
