@@ -169,7 +169,7 @@ def predict(
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Write the columns of DATA, too.")] = False,
 ) -> None:
-    """Predict classes and their probabilities with one or more models.
+    """Predict classes and probabilities with one or more models.
 
     The table is read and written in parts: it may be larger than the memory. Several models of the same classes answer
     with the mean of their probabilities.
