@@ -25,6 +25,8 @@ from .rows import LARGEST, Block, Rows
 LIMITS = (1e-12, 1e4)
 QUICK = 1 << 21  # above so many logits, search on a part of the rows first
 PART = 10  # rows to one of the next smaller part
+NEAR = 0.01  # points so close that what lies between them says how the next step bends
+GUESS = 100  # how far off the estimate of an error may be without such a point
 STEPS = 200  # a bracket of 16 decades, halved in every fourth step, is closed to the last bit long before
 
 
@@ -112,11 +114,20 @@ def _sums(beta: float, block: Block) -> list[float]:
     return [weights @ losses, positive @ mean, -(negative @ mean), positive @ variance, negative @ variance]
 
 
-def search(evaluated: Callable[[float], Point], start: float, limits: tuple[float, float], tolerance: float) -> Found:
-    """The inverse temperature inside `limits` at which the loss is least, to a relative error of `tolerance`."""
+def search(
+    evaluated: Callable[[float], Point],
+    start: float,
+    limits: tuple[float, float],
+    tolerance: float,
+    last: Point | None = None,
+) -> Found:
+    """The inverse temperature inside `limits` at which the loss is least, to a relative error of `tolerance`.
+
+    `last` is another point of the same rows, where one is known.
+    """
     low, high = limits
     tried: set[float] = set()
-    beta, last = min(max(start, low), high), None
+    beta = min(max(start, low), high)
     for step in range(STEPS):
         point = evaluated(beta)
         tried.add(beta)
@@ -124,7 +135,9 @@ def search(evaluated: Callable[[float], Point], start: float, limits: tuple[floa
             return Found(beta, point, point.slope != 0)
         low, high = (beta, high) if point.slope < 0 else (low, beta)
         target = point.newton
-        if target == beta or (low < target < high and _error(point, last, target) <= tolerance * target):
+        near = last is not None and last.up > 0 < last.down and abs(last.beta - beta) <= NEAR * beta
+        allowed = tolerance * target / (1 if near else GUESS)
+        if target == beta or (low < target < high and _error(point, last, target) <= allowed):
             return Found(target, point)
         last = point
         end = low if target <= low else high
@@ -146,14 +159,14 @@ def best(rows: Rows, known: Survey) -> Found:
     squares the error, so that one or two passes over all rows suffice.
     """
     limits = 1 / (LIMITS[1] * known.furthest), 1 / (LIMITS[0] * known.nearest)
-    start = 1.0
+    start, last = 1.0, None
     if rows.size > QUICK:
         for power in (3, 2, 1, 0):
             part = rows.every(PART**power)
             if part.size > QUICK // PART and part.counted:
-                found = search(partial(evaluate, part, dtype=quick(rows)), start, limits, 1e-4)
-                start = 1.0 if found.limit else found.beta
-    return search(partial(evaluate, rows, dtype=np.float64), start, limits, 1e-11)
+                found = search(partial(evaluate, part, dtype=quick(rows)), start, limits, 1e-2)
+                start, last = (1.0, None) if found.limit else (found.beta, found.point)
+    return search(partial(evaluate, rows, dtype=np.float64), start, limits, 1e-9, last)
 
 
 def quick(rows: Rows) -> Any:

@@ -274,10 +274,10 @@ def describe_test(model: Model, frame: pl.DataFrame, train_labels: Labels, test_
             "" if before is None else f"(before calibration: {percent(expected_calibration_error(before, targets))})",
         ],
     ]
-    words = [f"  {in_words(probs, targets)}"]
-    if before is not None and in_words(before, targets) != in_words(probs, targets):
-        words += [f"  before calibration: {in_words(before, targets)}"]
-    return [f"Tested on {count(len(targets), 'row')} {name}", *table(rows, left=(0, 2)), *words]
+    words = in_words(probs, targets)
+    words_before = words if before is None else in_words(before, targets)
+    lines = [f"Tested on {count(len(targets), 'row')} {name}", *table(rows, left=(0, 2)), f"  {words}"]
+    return lines if words_before == words else [*lines, f"  before calibration: {words_before}"]
 
 
 def hold_out(labels: Labels, seed: int) -> NDArray[np.bool_]:

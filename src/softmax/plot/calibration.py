@@ -146,6 +146,10 @@ class ReliabilityDisplay:
         name : str, default=None
             What the legend calls it; the name of the estimator's type by default.
 
+        Returns
+        -------
+        ReliabilityDisplay
+
         Raises
         ------
         TypeError, ValueError
@@ -189,6 +193,10 @@ class ReliabilityDisplay:
             As in `softmax.plot.reliability`.
         pos_label : label, default=None
             A class, for a diagram of its probability; by default the diagram is of the predictions' confidence.
+
+        Returns
+        -------
+        ReliabilityDisplay
 
         Raises
         ------
