@@ -1,5 +1,6 @@
 """The memory that a call takes: none of the input's size beside its arrays, and that of large results again."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def test_a_call_with_out_takes_less_than_a_megabyte(function, axis, rows, place,
 # Large new results
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads faults and sizes from the system")
+ITS_OWN_MEMORY = pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="the sanitizer holds freed memory back")
 
 
 def run(script):
@@ -76,6 +78,7 @@ CALLS = {
 
 
 @LINUX
+@ITS_OWN_MEMORY
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_the_pages_of_a_large_result_are_used_again(call):
     """Not mapped and cleared anew: 256 MB have 128 huge pages, or 65536. A mask of 64 MB is NumPy's own."""

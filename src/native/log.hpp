@@ -13,13 +13,14 @@ template <class T, class S>
 SOFTMAX_INLINE Pair<typename S::V> log1p(const Pair<typename S::V>& a) {
     using V = typename S::V;
     using I = typename S::I;
+    using U = typename S::U;
     using F = Float<T>;
     const auto constant = [](double value) { return splat<S>(T(value)); };
     const V one = constant(1);
-    // 1 + a = 2^exponent (1 + z), z in [-0.293, 0.4143)
+    // 1 + a = 2^exponent (1 + z), z in [-0.293, 0.4143). Lanes that hold no sum, and are written over, may wrap around.
     const V sqrt_half = constant(0x1.6a09e667f3bcdp-1), whole = one + a.high;
-    const I exponent = (bit_cast<I>(whole) - bit_cast<I>(sqrt_half)) >> F::fraction_bits;
-    const V power = bit_cast<V>(I(bit_cast<I>(one) - (exponent << F::fraction_bits)));  // 2^-exponent
+    const I exponent = bit_cast<I>(U(bit_cast<U>(whole) - bit_cast<U>(sqrt_half))) >> F::fraction_bits;
+    const V power = bit_cast<V>(U(bit_cast<U>(one) - (bit_cast<U>(exponent) << F::fraction_bits)));  // 2^-exponent
     const V z = mul_add(a.high, power, V(power - one));
     const V rounder = constant(F::magic);
     const V count = bit_cast<V>(I(bit_cast<I>(rounder) + exponent)) - rounder;

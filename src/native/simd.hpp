@@ -51,7 +51,7 @@ struct IntOf<double> {
     using type = std::int64_t;
 };
 
-// Types of one vector: V holds `lanes` numbers of T, I as many integers of T's size.
+// Types of one vector: V holds `lanes` numbers of T, I as many integers of T's size and U as many that wrap around.
 template <class Number, int Bytes = SOFTMAX_VECTOR_BYTES>
 struct Simd {
     using T = Number;
@@ -59,6 +59,7 @@ struct Simd {
 #if !defined(SOFTMAX_ONE_LANE)
     typedef T V __attribute__((vector_size(Bytes)));
     typedef typename IntOf<T>::type I __attribute__((vector_size(Bytes)));
+    typedef std::make_unsigned_t<typename IntOf<T>::type> U __attribute__((vector_size(Bytes)));
 #endif
 };
 template <class Number>
@@ -67,6 +68,7 @@ struct Simd<Number, 0> {
     static constexpr int lanes = 1;
     using V = T;
     using I = typename IntOf<T>::type;
+    using U = std::make_unsigned_t<I>;
 };
 template <class T>
 using Scalar = Simd<T, 0>;

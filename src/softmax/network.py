@@ -10,10 +10,11 @@ Two classes need one output, z: their logits are [0, z], so that the penalty is 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -251,19 +252,28 @@ class Objective:
 
     def _parts(self, params: Array, tiles: list[Rows], n: int) -> Iterator[tuple[float, Array]]:
         """Each tile's loss and gradient, in their order; the next one's may overwrite the gradient."""
-        wanted = min(len(tiles), _native.num_threads())
+        threads = min(len(tiles), _native.num_threads())
+        wanted = threads + (threads > 1)  # one more: no thread waits until the gradient before is added
         longest = max(len(tile.targets) for tile in tiles)
         if len(self._workers) < wanted or self._workers[0].n_rows < longest:
             self._workers = [_Worker(self.network, longest, self._dtype) for _ in range(wanted)]
-            self._pool = ThreadPoolExecutor(wanted) if wanted > 1 else None
+            self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         if self._pool is None:
             for tile in tiles:
                 yield self._workers[0](params, tile, n)
             return
-        for first in range(0, len(tiles), wanted):
-            some = zip(self._workers, tiles[first : first + wanted], strict=False)
-            for done in [self._pool.submit(worker, params, tile, n) for worker, tile in some]:
-                yield done.result()
+        running: deque[Future[tuple[float, Array]]] = deque()
+        try:
+            for tile, worker in zip(tiles, cycle(self._workers[:wanted]), strict=False):
+                if len(running) == wanted:
+                    yield running.popleft().result()
+                running.append(self._pool.submit(worker, params, tile, n))
+            while running:
+                yield running.popleft().result()
+        finally:
+            for left in running:  # after an error or Ctrl-C: none may go on in buffers that are used again
+                left.cancel()
+            wait(running)
 
 
 class _Worker:

@@ -75,7 +75,7 @@ def moments(X: Array | Sparse, shift: Array, weights: Array) -> tuple[Array, Arr
         none = np.zeros(weights.shape[1], X.dtype)
         first, second = (_native.sparse_product(*where, v, weights, none) for v in (values, values * values))
         return first, second
-    centred = (X - shift).astype(X.dtype)
+    centred = X - shift.astype(X.dtype)
     first = centred.T @ weights
     centred *= centred
     return first, centred.T @ weights

@@ -215,9 +215,13 @@ class _Scaling:
 
     def _curvature(self, params: Array, rows: Rows) -> Array:
         weight = np.ones(len(rows.targets)) if rows.weight is None else rows.weight
+        outputs, dtype = self.network.sizes[-1], rows.X.dtype
         if not self.network.is_linear:
-            return weight[:, None].astype(rows.X.dtype)
-        probs = softmax(self.network.logits(params, rows.X))[:, -self.network.sizes[-1] :]
+            return weight[:, None].astype(dtype)
+        if not params.any():  # every class is as likely as any other, and one column stands for all of them
+            likely = 1 / max(2, outputs)
+            return (likely * (1 - likely) * weight)[:, None].astype(dtype)
+        probs = softmax(self.network.logits(params, rows.X))[:, -outputs:]
         # A certain row still counts a little: a class that is separated would have no curvature, hence infinite steps.
         curvature = probs * (1 - probs) + probs.dtype.type(1e-6)
         curvature *= weight[:, None]
