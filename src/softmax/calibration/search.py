@@ -83,15 +83,18 @@ def survey(rows: Rows, *, dtype: Any) -> Survey:
 
 
 def _survey(block: Block) -> Survey:
-    d = block.differences
-    nearest, least, limit = float(d.max()), float(d.min()), LARGEST[d.dtype]
+    limit, of_target = LARGEST[block.scores.dtype], block.of_target(block.scores)
+    with np.errstate(invalid="ignore", over="ignore"):
+        nearest = float((block.scores.max(axis=1) - of_target).max())
+        least = float((block.scores.min(axis=1) - of_target).min())
     if not nearest < limit:
         raise ValueError(
             f"logits must be finite, but for -inf where it is not the target's, and differ by less than {limit:g} in a "
             f"row, got a difference of {nearest} from the target's"
         )
-    if least == -limit:
-        least = float(d.min(where=d > least, initial=0))
+    if least <= -limit:
+        d = block.differences
+        least = float(d.min(where=d > -limit, initial=0))
     losses, _, _ = tempered(block.scores, block.targets, 1.0)
     return Survey(float(block.weights @ losses), nearest, max(nearest, -least))
 

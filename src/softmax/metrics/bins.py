@@ -67,7 +67,7 @@ def expected_calibration_error(
     >>> [round(expected_calibration_error(probs, [0, 1, 2, 0], n_bins=3, norm=norm), 4) for norm in ("l1", "l2", "max")]
     [0.2, 0.2082, 0.2333]
     """
-    return calibration_error_of(rows_of(*checked(probs, targets)), n_bins, strategy, norm)
+    return error_of_curve(reliability_curve(probs, targets, n_bins=n_bins, strategy=strategy), norm)
 
 
 def maximum_calibration_error(
@@ -117,7 +117,7 @@ def debiased_calibration_error(
     >>> round(expected_calibration_error(probs, targets, norm="l2"), 6), debiased_calibration_error(probs, targets)
     (0.1, 0.0)
     """
-    return debiased_error_of(rows_of(*checked(probs, targets)), n_bins, strategy)
+    return debiased_error_of_curve(reliability_curve(probs, targets, n_bins=n_bins, strategy=strategy))
 
 
 def classwise_calibration_error(
@@ -198,18 +198,21 @@ def reliability_curve(
     return curve_of(p[:, of_class].astype(np.float64), y == of_class, n_bins, strategy)
 
 
-def calibration_error_of(rows: Rows, n_bins: int = 15, strategy: Strategy = "uniform", norm: Norm = "l1") -> float:
-    curve = curve_of(rows.confidence, rows.right, n_bins, strategy)
-    return _norm_of(curve.counts / len(rows.right), curve.confidence - curve.accuracy, norm)
+def usual_curve(rows: Rows) -> ReliabilityCurve:
+    """The bins of every metric's default options."""
+    return curve_of(rows.confidence, rows.right, 15, "uniform")
 
 
-def debiased_error_of(rows: Rows, n_bins: int = 15, strategy: Strategy = "uniform") -> float:
-    curve = curve_of(rows.confidence, rows.right, n_bins, strategy)
+def error_of_curve(curve: ReliabilityCurve, norm: Norm = "l1") -> float:
+    return _norm_of(curve.counts / curve.counts.sum(), curve.confidence - curve.accuracy, norm)
+
+
+def debiased_error_of_curve(curve: ReliabilityCurve) -> float:
     counts, confidence, right = (
         values[curve.counts > 1] for values in (curve.counts, curve.confidence, curve.accuracy)
     )
     squares = (confidence - right) ** 2 - right * (1 - right) / (counts - 1)
-    return float(np.sqrt(np.maximum(counts @ squares / len(rows.right), 0)))
+    return float(np.sqrt(np.maximum(counts @ squares / curve.counts.sum(), 0)))
 
 
 def classwise_error_of(

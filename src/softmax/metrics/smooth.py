@@ -73,12 +73,12 @@ def _laid(rows: Rows, size: int) -> Floats:
     left = np.clip(places.astype(np.intp), 0, size - 2)
     share = places - left
     gaps = rows.probability - rows.outcome
-    return np.stack(
-        [
-            np.bincount(left, (1 - share) * values, size) + np.bincount(left + 1, share * values, size)
-            for values in (gaps, np.ones_like(gaps))
-        ]
-    )
+    result = np.empty((2, size))
+    for laid, whole, of_right in ((result[0], gaps, share * gaps), (result[1], None, share)):
+        right = np.bincount(left, of_right, size)
+        laid[:] = np.bincount(left, whole, size) - right
+        laid[1:] += right[:-1]
+    return result
 
 
 def _reflected(values: Floats, kernel: Floats) -> Floats:

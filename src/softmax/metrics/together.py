@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .bins import (
-    calibration_error_of,
+    ReliabilityCurve,
     classwise_calibration_error,
     classwise_error_of,
     debiased_calibration_error,
-    debiased_error_of,
+    debiased_error_of_curve,
+    error_of_curve,
     expected_calibration_error,
     maximum_calibration_error,
+    usual_curve,
 )
 from .rows import Rows, Targets, checked, rows_of
 from .scores import accuracy, accuracy_of, brier_score, brier_score_of, log_loss, log_loss_of
@@ -24,18 +26,22 @@ from .smooth import smooth_calibration_error, smooth_error_of
 
 Metric = Callable[..., float]
 
-# What a metric computes from the summaries of the rows; the classwise error alone needs all probabilities.
+# What a metric computes from the summaries of the rows, or from their bins; the classwise error alone needs all
+# probabilities.
 OF_ROWS: dict[Metric, Callable[[Rows], float]] = {
     accuracy: accuracy_of,
     log_loss: log_loss_of,
     brier_score: brier_score_of,
-    expected_calibration_error: calibration_error_of,
-    maximum_calibration_error: lambda rows: calibration_error_of(rows, norm="max"),
-    debiased_calibration_error: debiased_error_of,
     smooth_calibration_error: smooth_error_of,
     aurc: aurc_of,
 }
+OF_CURVE: dict[Metric, Callable[[ReliabilityCurve], float]] = {
+    expected_calibration_error: error_of_curve,
+    maximum_calibration_error: lambda curve: error_of_curve(curve, "max"),
+    debiased_calibration_error: debiased_error_of_curve,
+}
 USUAL = (accuracy, log_loss, brier_score, expected_calibration_error)
+ALL = (*USUAL, *(metric for metric in (*OF_CURVE, *OF_ROWS) if metric not in USUAL))
 
 
 class Interval(NamedTuple):
@@ -75,8 +81,8 @@ def all_scores(probs: ArrayLike, targets: ArrayLike) -> dict[str, float]:
     classwise_calibration_error 0.3000
     """
     p, y = checked(probs, targets)
-    rows = rows_of(p, y)
-    scores = {metric.__name__: of_rows(rows) for metric, of_rows in OF_ROWS.items()}
+    values = _scores_of(ALL, p, y, rows_of(p, y))
+    scores = {metric.__name__: value for metric, value in zip(ALL, values, strict=True)}
     return scores | {classwise_calibration_error.__name__: classwise_error_of(p, y)}
 
 
@@ -146,6 +152,13 @@ def _scores_of(
     """The metrics of the chosen rows, or of all."""
     if chosen is not None:
         rows = rows.of(chosen)
-        if not all(metric in OF_ROWS for metric in metrics):
+        if not all(metric in OF_ROWS or metric in OF_CURVE for metric in metrics):
             p, y = p[chosen], y[chosen]
-    return [OF_ROWS[metric](rows) if metric in OF_ROWS else metric(p, y) for metric in metrics]
+    curve = usual_curve(rows) if any(metric in OF_CURVE for metric in metrics) else None
+
+    def score(metric: Metric) -> float:
+        if curve is not None and metric in OF_CURVE:
+            return OF_CURVE[metric](curve)
+        return OF_ROWS[metric](rows) if metric in OF_ROWS else metric(p, y)
+
+    return [score(metric) for metric in metrics]
