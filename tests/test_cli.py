@@ -519,6 +519,12 @@ def test_train_names_what_is_wrong_with_the_table(run, tmp_path, text, expected)
     assert os.listdir() == ["d.csv"]
 
 
+@pytest.mark.parametrize("words", ["predict", "predict m.skops", "evaluate m.skops"])
+def test_what_takes_models_and_a_table_asks_for_both(run, words):
+    command = words.split()[0]
+    assert run(*words.split()).line == f"Missing argument: expected MODEL and DATA. Try: softmax {command} --help"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

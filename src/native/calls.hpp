@@ -137,11 +137,13 @@ inline PyThreadState* release_gil() {
 }
 
 // The loop that NumPy calls, with the kernel behind it as `data`. NumPy keeps the GIL where there are up to 500 results,
-// however long the rows are that they come from.
-inline void interruptible_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* kernel) {
+// however long the rows are that they come from. Elementwise functions have no rows, hence no second dimension.
+template <bool Rows>
+void interruptible_loop(char** args, const npy_intp* dimensions, const npy_intp* steps, void* kernel) {
     constexpr npy_intp long_work = 1 << 15;  // entries
     if (Call::interrupted_loops()) return;
-    PyThreadState* const released = dimensions[0] * dimensions[1] < long_work ? nullptr : release_gil();
+    const bool is_long = Rows && dimensions[0] * dimensions[1] >= long_work;
+    PyThreadState* const released = is_long ? release_gil() : nullptr;
     try {
         reinterpret_cast<Loop>(kernel)(args, dimensions, steps, nullptr);
     } catch (const Interrupted&) {

@@ -295,7 +295,7 @@ struct Loops {
         const auto x = o.batch<T>(0, 0), y = o.batch<T>(1, 1);
         const auto weights = o.batch<double>(2, 2), numbers = o.batch<double>(4, 4), sums = o.batch<double>(5);
         const auto mask = o.batch<char>(3, 3);
-        const auto losses = o.batch<T>(5, 5), slopes = o.batch<T>(Gradient ? 6 : 5, Each && Gradient ? 6 : 5);
+        const auto losses = o.batch<T>(5, Each ? 5 : -1), slopes = Gradient ? o.batch<T>(6, Each ? 6 : 5) : losses;
         if (o.rows() == 0) return;
         const bool everywhere = mask.outer == 0 && mask.inner == 0 && *mask.data;
         const BinaryOptions options = {*numbers.entry(0, 0), *numbers.entry(0, 1), *numbers.entry(0, 2)};

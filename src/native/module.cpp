@@ -101,8 +101,9 @@ PyObject* make_ufunc(int kernel) {
     const char own[types] = {NPY_HALF, NPY_UINT16, NPY_FLOAT, NPY_DOUBLE};
     const softmax::Loop functions[types] = {active->float16[kernel], active->bfloat16[kernel], active->float32[kernel],
                                             active->float64[kernel]};
+    const bool rows = signature.find('n') != std::string::npos;
     for (int type = 0; type < types; ++type) {
-        r.loops[type] = softmax::interruptible_loop;
+        r.loops[type] = rows ? softmax::interruptible_loop<true> : softmax::interruptible_loop<false>;
         r.data[type] = reinterpret_cast<void*>(functions[type]);
         for (int i = 0; i < operands; ++i) r.operands[type * operands + i] = type_number(declared.types[i], own[type]);
     }

@@ -1,4 +1,4 @@
-"""The command line: `softmax apply`, `explain`, `train`, `predict`, `evaluate`, `export`, `demo`, `info`."""
+"""The command line: `softmax apply`, `explain`, `train`, `predict`, `evaluate`, `calibrate`, `export`, `demo`, `info`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ def _judge(error: BaseException) -> tuple[Status, str]:
         return error.status, str(error)
     if hasattr(error, "format_message"):  # typer on a wrong command line: the class has moved between versions
         command = getattr(getattr(error, "ctx", None), "command_path", "softmax")
-        return Status.WRONG_INPUT, f"{error.format_message()} Try: {command} --help"
+        message = error.format_message()
+        if getattr(getattr(error, "param", None), "name", "") == "models":  # the parser gives a single word to DATA
+            message = "Missing argument: expected MODEL and DATA."
+        return Status.WRONG_INPUT, f"{message} Try: {command} --help"
     if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in OPTIONAL:
         extra, package = OPTIONAL[package], {"PIL": "pillow"}.get(package, package)
         return Status.WRONG_INPUT, f"this needs {package}, which is not installed: pip install 'softmax[{extra}]'"
