@@ -295,11 +295,25 @@ def test_a_folder_of_images_from_training_to_a_report(run, tmp_path):
     out = pl.read_csv(run("predict", "pics.skops", "pics", "--keep").out.encode())
     assert out.columns[:4] == ["file", "label", "prediction", "confidence"]
     assert (out["label"] == out["prediction"]).all()
-    assert "12 by 10 coloured pixels" in (tmp_path / "pics.html").read_text()
+    html = (tmp_path / "pics.html").read_text()
+    assert "12 by 10 coloured pixels" in html
+    assert html.count("data:image/png;base64,") == 3  # the weights of each class; no mistakes
     assert run("evaluate", "pics.skops", "pics").status == 0
     (tmp_path / "flat").mkdir()
     (tmp_path / "pics" / "cat" / "0.png").rename(tmp_path / "flat" / "0.png")
     assert run("predict", "pics.skops", "flat").out.split("\n")[1].startswith("cat,")
+
+
+def test_pixels_that_never_change_keep_their_place(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        (tmp_path / "pics" / NAMES[i % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = np.pad(rng.integers(0, 255, (2, 2)), 1).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pics" / NAMES[i % 2] / f"{i}.png")
+    trained = run("train", "pics", "--report", "pics.html")
+    assert "16 columns" in trained.err
+    html = (tmp_path / "pics.html").read_text()
+    assert html.count('class="read"') == html.count("<b>image</b>") > 0  # a picture of each mistake
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 from sklearn.datasets import load_iris
@@ -31,6 +32,7 @@ PICTURES = {
     "confidence_histogram": lambda **ax: plot.confidence_histogram(PROBS, TARGETS, **ax),
     "confusion": lambda **ax: plot.confusion(PROBS, TARGETS, **ax),
     "learning_curves": lambda **ax: plot.learning_curves([3.0, 2.0, 1.0], [3.0, 2.5, 2.75], **ax),
+    "pixel_weights": lambda **ax: plot.pixel_weights([0.5, -2.0, 1.0, 0.0, 0.0, 3.0], (2, 3), **ax),
     "probabilities": lambda **ax: plot.probabilities(softmax(LOGITS), LABELS, **ax),
     "reliability": lambda **ax: plot.reliability(PROBS, TARGETS, **ax),
     "risk_coverage": lambda **ax: plot.risk_coverage(PROBS, TARGETS, **ax),
@@ -199,6 +201,15 @@ def test_top_features_are_those_of_the_largest_weights_of_either_sign():
     assert colors[1] == colors[2] != colors[0]
 
 
+def test_weights_of_pixels_keep_their_place_sign_and_size():
+    ((_, weak), (strong, _)) = plot.pixel_weights([0.0, 0.5, -2.0, 0.0], (2, 2)).images[0].get_array()
+    assert weak.tolist() == [*to_rgb("#0072b2"), 0.25]
+    assert strong.tolist() == [*to_rgb("#d55e00"), 1]
+    coloured = plot.pixel_weights([1.0, 1.0, -1.5, 3.0, -2.0, -0.5], (1, 2, 3)).images[0].get_array()
+    np.testing.assert_allclose(coloured[0, :, 3], [1, 1])
+    assert (plot.pixel_weights(np.zeros(4), (2, 2)).images[0].get_array()[..., 3] == 0).all()
+
+
 def test_temperature_sharpens_to_the_left_and_evens_out_to_the_right():
     *curves, one = plot.temperature(LOGITS, LABELS).lines
     for i, (curve, exact) in enumerate(zip(curves, softmax(LOGITS), strict=True)):
@@ -261,6 +272,8 @@ def test_labels_are_text_and_no_formulas_and_none_is_lost():
         (lambda: plot.learning_curves([]), "training loss curve must be one-dimensional and not empty"),
         (lambda: plot.learning_curves([1.0], [[1.0]]), "validation loss curve must be one-dimensional"),
         (lambda: plot.top_features([1.0], ["a", "b"]), "names must hold 1 names, got 2"),
+        (lambda: plot.pixel_weights([1.0] * 6, (2, 4)), r"shape must be that of an image of 6 numbers, got \(2, 4\)"),
+        (lambda: plot.pixel_weights([1.0] * 6, (6,)), r"shape must be that of an image of 6 numbers, got \(6,\)"),
     ],
 )
 def test_what_is_wrong_is_named(draw, message):

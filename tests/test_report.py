@@ -1,15 +1,18 @@
 """The report of `softmax train` and `softmax evaluate`: what it says, and that it is one file, safe and complete."""
 
 import functools
+import io
 import re
 import subprocess
 import sys
+from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import sklearn.metrics
+from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_iris
 
 from softmax import softmax
@@ -290,6 +293,27 @@ def test_mistakes_name_their_row_in_the_file_and_its_values():
     true, guess = s.classes[s.targets[first]], s.classes[s.probs[first].argmax()]
     assert f"{s.rows[first]:,} {true} {guess} {100 * s.probs[first].max():.2f} %" in text
     assert f"width value {first} " in text
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 1, 3)])
+def test_images_are_shown_as_what_the_model_read_and_where_it_looked(shape):
+    asked = []
+
+    def pixels(i):
+        asked.append(i)
+        return np.linspace(0, 1, 6).reshape(shape)
+
+    s = subject(d=6, features=[f"pixel_{i}" for i in range(6)], image_shape=shape, pixels=pixels)
+    page = Page(render(s))
+    sources = page.values("src")
+    assert asked == worst_mistakes(s.probs, s.targets)
+    assert len(sources) == len(asked)
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    image = np.asarray(Image.open(io.BytesIO(b64decode(sources[0].partition(",")[2]))).convert("RGB"))
+    np.testing.assert_allclose(image.ravel()[[0, -1]], [0, 255])
+    assert image.shape == (*shape[:2], 3)
+    assert "bright pixel speaks for the class" in page.text
+    assert "pixel_0" not in page.text
 
 
 # the commands

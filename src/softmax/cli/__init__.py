@@ -1,4 +1,4 @@
-"""The command line: `softmax apply`, `explain`, `train`, `predict`, `evaluate`, `calibrate`, `export`, `demo`, `info`."""
+"""The command line: `softmax apply`, `explain`, `train`, `predict`, `evaluate`, `calibrate`, `export` and others."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def choose_columns(source: Table, target: str, said: Said | None = None) -> Chos
             chosen.categorical.append(name)
         elif name in said.numeric:
             chosen.numeric.append(name)
-        elif reason := _useless(series):
+        elif not source.image and (reason := _useless(series)):  # a pixel that never changes keeps its place
             chosen.left_out.append((name, reason))
         else:
             _detect(source, series, chosen)

@@ -61,6 +61,12 @@ def pixel_names(size: list[int]) -> list[str]:
     return places if channels == 1 else [f"{place}_{colour}" for place in places for colour in COLOURS]
 
 
+def image_shape(size: list[int]) -> tuple[int, ...]:
+    """Of the array that the pixels of one image make: (height, width), or (height, width, 3)."""
+    width, height, channels = size
+    return (height, width) if channels == 1 else (height, width, channels)
+
+
 def _pixels(path: Path, size: list[int]) -> NDArray[np.float32]:
     from PIL import Image, ImageOps
 

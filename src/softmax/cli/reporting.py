@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from .._text import listing
 from ..words import WORD
 from .columns import PARTS
 from .console import check_writable, replacing
+from .images import image_shape
 from .models import Facts, Labels, Model
 
 REPORT_FILE = (".html", ".htm")
@@ -54,6 +56,7 @@ def write_report(
     train_counts = None
     if train_labels is not None:
         train_counts = np.bincount(np.searchsorted(model.classes, train_labels), minlength=len(model.classes))
+    shape = _image_shape(model.facts)
     subject = Subject(
         title=f"Classifier of {model.facts.target}",
         target=model.facts.target,
@@ -71,10 +74,18 @@ def write_report(
         validation_loss_curve=getattr(classifier, "validation_loss_curve_", None),
         weights=_weights(coefs[0], len(model.classes)) if linear else None,
         features=_feature_names(model) if linear else (),
+        image_shape=shape,
+        pixels=(lambda i: np.reshape([frame[name][i] for name in model.facts.numeric], shape)) if shape else None,
     )
     html = render(subject)
     with replacing(path) as file:
         file.write(html.encode())
+
+
+def _image_shape(facts: Facts) -> tuple[int, ...]:
+    """(height, width), or (height, width, 3), of images all of whose pixels the model reads."""
+    shape = image_shape(facts.image) if facts.image else ()
+    return shape if math.prod(shape) == len(facts.numeric) else ()
 
 
 def _facts(model: Model) -> list[tuple[str, str]]:

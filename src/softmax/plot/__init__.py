@@ -11,7 +11,7 @@ try:
     from .calibration import ReliabilityDisplay, reliability, risk_coverage
     from .quality import confidence_histogram, confusion
     from .steps import probabilities, sigmoid_versus_softmax, temperature
-    from .training import learning_curves, top_features
+    from .training import learning_curves, pixel_weights, top_features
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "softmax.plot needs matplotlib, which is not installed: pip install 'softmax[report]'", name=error.name
@@ -22,6 +22,7 @@ __all__ = [
     "confidence_histogram",
     "confusion",
     "learning_curves",
+    "pixel_weights",
     "probabilities",
     "reliability",
     "risk_coverage",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -82,12 +82,14 @@ def unhidden(label: str) -> str:
     return f"\u200b{label}" if label.startswith("_") else label
 
 
-def named(labels: Sequence[object] | None, number: int, argument: str = "labels") -> list[str]:
-    """`labels`, or 0, 1, …, as texts that fit beside a picture."""
+def named(
+    labels: Sequence[object] | None, number: int, argument: str = "labels", *, chosen: Iterable[int] | None = None
+) -> list[str]:
+    """`labels`, or 0, 1, …, or the chosen ones of them, as texts that fit beside a picture."""
     names = range(number) if labels is None else labels
     if len(names) != number:
         raise ValueError(f"{argument} must hold {number} names, got {len(names)}")
-    return [short(str(name)) for name in names]
+    return [short(str(names[i])) for i in (range(number) if chosen is None else chosen)]
 
 
 def short(text: str, longest: int = LONGEST) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from .style import BLUE, CYCLE, ORANGE, ink_of, legend_above, named, new_axes, vector
+from .style import BLUE, CYCLE, FAINT, ORANGE, ink_of, legend_above, named, new_axes, vector
 
-__all__ = ["learning_curves", "top_features"]
+__all__ = ["learning_curves", "pixel_weights", "top_features"]
 
 
 def learning_curves(
@@ -96,16 +98,59 @@ def top_features(
     """
     w = vector(weights, "weights")
     largest = np.argsort(-abs(w), kind="stable")[:k]
-    shown = named(names, len(w), "names")
+    shown = named(names, len(w), "names", chosen=largest)
     ax = ax or new_axes(height=0.75 + 0.22 * len(largest))
     colors = [BLUE if value >= 0 else ORANGE for value in w[largest]]
     ax.barh(range(len(largest)), w[largest], 0.7, color=colors)
     ax.axvline(0, color=ink_of(ax), linewidth=1)
-    ax.set_yticks(range(len(largest)), [shown[i] for i in largest], parse_math=False)
+    ax.set_yticks(range(len(largest)), shown, parse_math=False)
     ax.invert_yaxis()
     ax.set_xlabel("weight")
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     ax.spines["left"].set_visible(False)
+    return ax
+
+
+def pixel_weights(weights: ArrayLike, shape: Sequence[int], *, ax: Axes | None = None) -> Axes:
+    """The weights of one class as the image that they belong to: blue where bright pixels speak for it, else orange.
+
+    Parameters
+    ----------
+    weights : array-like of shape (D,)
+        Weight of each pixel, a column of `coefs_[0]` of a linear :class:`softmax.learn.SoftmaxClassifier`.
+    shape : (height, width) or (height, width, channels)
+        Of the image; the product is D. The weights of the channels are added up.
+    ax : matplotlib Axes, default=None
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If `weights` is not one-dimensional, is empty, or does not fit `shape`.
+
+    Examples
+    --------
+    >>> from softmax import plot
+    >>> ax = plot.pixel_weights([0.1, -2.0, 1.0, 0.0], (2, 2))
+    >>> ax.images[0].get_array().shape  # red, green, blue and opacity
+    (2, 2, 4)
+    """
+    w = vector(weights, "weights")
+    if len(shape) not in (2, 3) or math.prod(shape) != len(w):
+        raise ValueError(f"shape must be that of an image of {len(w)} numbers, got {tuple(shape)}")
+    whole = w.reshape(*shape[:2], -1).sum(axis=2)
+    shade = np.where(whole[..., np.newaxis] >= 0, to_rgba(BLUE), to_rgba(ORANGE))
+    shade[..., 3] = abs(whole) / max(abs(whole).max(), np.finfo(whole.dtype).tiny)
+    ax = ax or new_axes(2.6, 2.6 * shape[0] / shape[1])
+    ax.imshow(shade, interpolation="none")
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+        spine.set_color(FAINT)
     return ax

@@ -72,6 +72,8 @@ class Subject:
         validation_loss_curve: the same of rows held out for early stopping, if any.
         weights: (D, K) weights of a linear model.
         features: D names for them.
+        image_shape: of the images that the rows are, (height, width) or (height, width, 3); empty for other rows.
+        pixels: from the index of a test row to its pixels, from 0 to 1, an array of that shape.
     """
 
     title: str
@@ -90,6 +92,8 @@ class Subject:
     validation_loss_curve: Sequence[float] | None = None
     weights: NDArray[np.float64] | None = None
     features: Sequence[str] = ()
+    image_shape: Sequence[int] = ()
+    pixels: Callable[[int], NDArray[Any]] | None = None
 
 
 def render(subject: Subject) -> str:
@@ -151,6 +155,7 @@ def _mistake(s: Subject, i: int) -> dict[str, Any]:
         "confidence": float(s.probs[i, guess]),
         "probability": float(s.probs[i, s.targets[i]]),
         "read": list(s.values(i).items()),
+        "image": None if s.pixels is None else pictures.thumbnail(s.pixels(i)),
     }
 
 
@@ -207,4 +212,6 @@ def _feature_pictures(s: Subject) -> list[tuple[str, str]]:
     elif len(s.classes) > FEATURED_CLASSES:
         counts = np.bincount(s.targets, minlength=len(s.classes)) if s.train_counts is None else s.train_counts
         shown = np.sort(np.argsort(-counts, kind="stable")[:FEATURED_CLASSES]).tolist()
+    if s.image_shape:
+        return [(s.classes[i], pictures.pixel_weights(s.weights[:, i], s.image_shape, i, s.classes[i])) for i in shown]
     return [(s.classes[i], pictures.weights(s.weights[:, i], s.features, i, s.classes[i])) for i in shown]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from .. import plot
@@ -70,6 +72,18 @@ def confusion(probs: NDArray[np.float64], targets: NDArray[np.intp], classes: Se
 def weights(values: NDArray[np.float64], features: Sequence[str], index: int, name: str) -> str:
     """The largest weights of one class as SVG."""
     return svg(plot.top_features(values, features), f"weights{index}", f"The features that say most about {name}.")
+
+
+def pixel_weights(values: NDArray[np.float64], shape: Sequence[int], index: int, name: str) -> str:
+    """The weights of one class as an image, as SVG."""
+    return svg(plot.pixel_weights(values, shape), f"weights{index}", f"Where bright pixels speak for {name}.")
+
+
+def thumbnail(pixels: NDArray[Any]) -> str:
+    """The address of an image that holds itself: grey pixels (height, width) or coloured ones (…, 3), from 0 to 1."""
+    buffer = io.BytesIO()
+    imsave(buffer, pixels, vmin=0, vmax=1, cmap="gray", format="png")
+    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
 
 
 def svg(ax: Axes, name: str, description: str) -> str:
