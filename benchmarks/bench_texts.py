@@ -1,4 +1,4 @@
-"""Real texts, from a file to a tested model: `softmax train` beside the scikit-learn script that does the same.
+"""Real texts, from a file to a tested model: `softmax train` beside the scikit-learn script that does the same, and fastText.
 
     python benchmarks/bench_texts.py [--rounds N] [--corpus reuters-r8]
 
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,15 @@ from report import grid, number, save_json
 from softmax.metrics import accuracy, expected_calibration_error, log_loss
 
 RESULTS = Path(__file__).with_name("results")
+SCRIPTS_AT = Path(__file__).parent
 COMMAND = Path(sys.executable).with_name("softmax")
-SCRIPT = Path(__file__).with_name("texts_script.py")
-SCRIPTS = {"C = 1": "1", "C = 10": "10", "C = 1, temperature": "temperature"}
+SCRIPTS = {
+    "C = 1": ("texts_script.py", "1"),
+    "C = 10": ("texts_script.py", "10"),
+    "C = 1, temperature": ("texts_script.py", "temperature"),
+}
+if find_spec("fasttext"):  # which has no wheels for the newest Python
+    SCRIPTS |= {f"fastText, {epochs} epochs": ("texts_fasttext.py", epochs) for epochs in ("25", "100")}
 OURS = {"softmax train": [], "softmax train --report": ["--report", "report.html"]}
 
 
@@ -45,7 +52,8 @@ def seconds_of(command: Sequence[str | Path], folder: Path) -> float:
 def run(way: str, folder: Path) -> tuple[float, np.ndarray]:
     """One process: its seconds, and the probabilities of the test, for classes in their order."""
     if way in SCRIPTS:
-        return seconds_of([sys.executable, SCRIPT, SCRIPTS[way]], folder), np.load(folder / "probs.npy")
+        script, option = SCRIPTS[way]
+        return seconds_of([sys.executable, SCRIPTS_AT / script, option], folder), np.load(folder / "probs.npy")
     options = ["--target", "category", "--test", "test.csv", "-o", "model.skops", *OURS[way]]
     seconds = seconds_of([COMMAND, "train", "train.csv", *options], folder)
     seconds_of([COMMAND, "predict", "model.skops", "test.csv", "-o", "probs.csv"], folder)

@@ -438,6 +438,8 @@ def test_texts_benchmark(run, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(corpora, "rows", texts)
     monkeypatch.setattr(bench_texts, "seconds_of", here)
+    monkeypatch.delitem(bench_texts.SCRIPTS, "fastText, 25 epochs", raising=False)
+    monkeypatch.delitem(bench_texts.SCRIPTS, "fastText, 100 epochs", raising=False)
     assert bench_texts.main(["--rounds=1", "--corpus=reuters-r8", f"--results={tmp_path}"]) == 0
     assert "calibration error %" in capsys.readouterr().out
     cases = json.loads((tmp_path / "texts.json").read_text())["cases"]
