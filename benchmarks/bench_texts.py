@@ -1,4 +1,4 @@
-"""Real texts, from a file to a tested model: `softmax train` beside the scikit-learn script that does the same, and fastText.
+"""Real texts, from a file to a tested model: `softmax train` beside fastText and a script that uses scikit-learn.
 
     python benchmarks/bench_texts.py [--rounds N] [--corpus reuters-r8]
 
