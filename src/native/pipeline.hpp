@@ -109,12 +109,13 @@ struct Units {
 template <class S>
 struct Summed {
     using T = typename S::T;
-    PerBlock<BlockPair<T>> pairs;
+    PerBlock<KeptPair<S, T>> pairs;
+    BlockPair<T> last;  // of the last block as it is: all there is of a short row
     Scaling<S> scaling;
     T octaves = 0;
     bool to_scale = false;  // else all is done
 
-    explicit Summed(ptrdiff_t blocks) : pairs(blocks * block_length) {}
+    explicit Summed(ptrdiff_t blocks) : pairs(blocks * block_length), last() {}
 };
 
 // Entries of buffers for rows that are not contiguous, or whose results are not to be read again.
@@ -141,7 +142,7 @@ void softmax_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double
         Summed<S>& row = summed[units.row(unit) % 2];
         if (!row.to_scale) return {};
         const OutRow<T> out = out_at(units.row(unit));
-        const T down = row.pairs[units.block(unit)].octaves - row.octaves;
+        const T down = units.in_row == 1 ? T(0) : row.pairs[units.block(unit)].octaves(constants) - row.octaves;
         T* const from = kept(unit);
         T* const to = out.direct() ? out.at(units.first(unit)) : from;
         const ptrdiff_t n = units.count(unit);
@@ -159,8 +160,8 @@ void softmax_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double
     };
     const auto finish = [&](ptrdiff_t i) {
         Summed<S>& row = summed[i % 2];
-        bool in_range = row.pairs[0].in_range(constants);
-        const BlockPair<T> all = units.in_row == 1 ? row.pairs[0] : combine(row.pairs, constants, in_range);
+        bool in_range = row.last.in_range(constants);
+        const BlockPair<T> all = units.in_row == 1 ? row.last : combine(row.pairs, constants, in_range);
         row.to_scale = false;
         if (std::isnan(all.total.high)) {
             fill(x_at(i), not_a_number<T>, T(0), T(0), out_at(i));
@@ -183,20 +184,22 @@ void softmax_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double
         if (unit >= count) {
             scaler.rest();
         } else {
-            BlockPair<T>& pair = summed[units.row(unit) % 2].pairs[units.block(unit)];
+            Summed<S>& row = summed[units.row(unit) % 2];
+            BlockPair<T>& pair = row.last;
             const ptrdiff_t n = units.count(unit);
             const T* const next = unit + 1 < count ? read(unit + 1) : nullptr;
             pair = {maximum, T(0), {0.0, 0.0}};
             const bool alike = next == nullptr || units.count(unit + 1) == n;
             if (alike && pair.in_range(constants) && !pair.empty()) {
-                const Reduction<S> row(splat<S>(maximum), constants);
-                pair.octaves = first_lane<S>(row.octaves);
-                pair.total = sum_beside<S, Tempered>(x, n, row, kept(unit), next, maximum, scaler);
+                const Reduction<S> reduction(splat<S>(maximum), constants);
+                pair.octaves = first_lane<S>(reduction.octaves);
+                pair.total = sum_beside<S, Tempered>(x, n, reduction, kept(unit), next, maximum, scaler);
             } else {
                 scaler.rest();
                 if (next != nullptr) maximum = maximum_of<S>(next, units.count(unit + 1));
                 if (units.in_row > 1 || !pair.empty()) sum_block<S, Tempered>(x, n, constants, kept(unit), pair);
             }
+            if (units.in_row > 1) row.pairs[units.block(unit)] = KeptPair<S, T>(pair);
             x = next;
         }
         if (before >= 0) deliver(before);

@@ -11,6 +11,17 @@
 
 namespace softmax::SOFTMAX_ISA {
 
+// A sum as it is kept for each block of a row, to 2^-47 or better: three numbers of T a block are a thousandth of the row.
+template <class T>
+Pair<T> narrowed(const DD& sum) {
+    const T high = T(sum.high);
+    return {high, T((sum.high - double(high)) + sum.low)};
+}
+template <class T>
+DD widened(const Pair<T>& sum) {
+    return two_sum(double(sum.high), double(sum.low));
+}
+
 // The sum of a row's exponentials by blocks. They are stored where `out` is given and contiguous.
 template <class S, bool Others, bool Tempered, class T>
 Sum sum_row(const Row<T>& x, const Reduction<S>& row, T maximum, const OutRow<T>* out, int threads) {
@@ -19,15 +30,20 @@ Sum sum_row(const Row<T>& x, const Reduction<S>& row, T maximum, const OutRow<T>
         return sum_exponentials<S, Others, Tempered>(reinterpret_cast<const T*>(x.data), x.n, row, maximum,
                                                      keep ? out->at(0) : nullptr);
     }
-    PerBlock<Sum> sums(x.n);
+    struct BlockSum {
+        Pair<T> total;
+        std::int32_t maxima;
+    };
+    PerBlock<BlockSum> sums(x.n);
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
         T buffer[block_length];
-        sums[block] = sum_exponentials<S, Others, Tempered>(x.block(first, count, buffer), count, row, maximum,
-                                                            keep ? out->at(first) : nullptr);
+        const Sum sum = sum_exponentials<S, Others, Tempered>(x.block(first, count, buffer), count, row, maximum,
+                                                              keep ? out->at(first) : nullptr);
+        sums[block] = {narrowed<T>(sum.total), std::int32_t(sum.maxima)};
     });
     Sum all = {};
     for (ptrdiff_t block = 0; block < sums.blocks; ++block) {
-        all.total = add(all.total, sums[block].total);
+        all.total = add(all.total, widened(sums[block].total));
         all.maxima += sums[block].maxima;
     }
     return all;
@@ -188,6 +204,19 @@ struct BlockPair {
     }
 };
 
+// As it is kept for each block of a row.
+template <class S, class T>
+struct KeptPair {
+    T maximum;
+    Pair<T> total;
+
+    KeptPair() = default;
+    explicit KeptPair(const BlockPair<T>& pair) : maximum(pair.maximum), total(narrowed<T>(pair.total)) {}
+    T octaves(const Temperature<T>& constants) const {
+        return maximum == T(-INFINITY) ? T(0) : first_lane<S>(Reduction<S>(splat<S>(maximum), constants).octaves);
+    }
+};
+
 // With `kept`, the exponentials are stored there.
 template <class S, bool Tempered, class T>
 void sum_block(const T* x, ptrdiff_t n, const Temperature<T>& constants, T* kept, BlockPair<T>& pair) {
@@ -206,18 +235,20 @@ void sum_block(const T* x, ptrdiff_t n, const Temperature<T>& constants, T* kept
 }
 
 // The product of all pairs. Not in range: the total says nothing.
-template <class T>
-BlockPair<T> combine(PerBlock<BlockPair<T>>& pairs, const Temperature<T>& constants, bool& in_range) {
+template <class S, class T>
+BlockPair<T> combine(PerBlock<KeptPair<S, T>>& pairs, const Temperature<T>& constants, bool& in_range) {
     BlockPair<T> all = {T(-INFINITY), T(0), {0.0, 0.0}};
     in_range = true;
     for (ptrdiff_t block = 0; block < pairs.blocks; ++block) {
-        const BlockPair<T>& pair = pairs[block];
-        in_range = in_range && pair.in_range(constants);
-        if (pair.maximum > all.maximum) all = {pair.maximum, pair.octaves, all.total};
+        const T maximum = pairs[block].maximum;
+        in_range = in_range && BlockPair<T>{maximum, T(0), {}}.in_range(constants);
+        if (maximum > all.maximum) all.maximum = maximum;
     }
+    if (!in_range) return all;
+    all.octaves = KeptPair<S, T>(all).octaves(constants);
     for (ptrdiff_t block = 0; block < pairs.blocks; ++block) {
-        const int down = int(pairs[block].octaves - all.octaves);
-        const DD& total = pairs[block].total;
+        const int down = int(pairs[block].octaves(constants) - all.octaves);
+        const DD total = widened(pairs[block].total);
         all.total = down == 0 ? add(all.total, total)
                               : add(all.total, DD{std::ldexp(total.high, down), std::ldexp(total.low, down)});
     }
@@ -232,18 +263,19 @@ bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out
     constexpr ptrdiff_t in_cache = (1 << 20) / sizeof(T);
     const bool keep = out.keeps() && x.n <= in_cache;
     const Temperature<T> constants = temperature_constants<T>(temperature);
-    PerBlock<BlockPair<T>> pairs(x.n);
+    PerBlock<KeptPair<S, T>> pairs(x.n);
     bool in_range;
     const auto for_each = [&](const auto& body) {
         for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
             T buffer[block_length];
-            body(x.block(first, count, buffer), count, out.at(first), pairs[block]);
+            BlockPair<T> pair = {pairs[block].maximum, T(0), {0.0, 0.0}};
+            body(x.block(first, count, buffer), count, out.at(first), pair);
+            pairs[block] = KeptPair<S, T>(pair);
         });
     };
     if (keep) {  // perhaps in place: all maxima before the first exponential is written
-        for_each([&](const T* entries, ptrdiff_t n, T*, BlockPair<T>& pair) {
-            pair = {maximum_of<S>(entries, n), T(0), {0.0, 0.0}};
-        });
+        for_each(
+            [&](const T* entries, ptrdiff_t n, T*, BlockPair<T>& pair) { pair.maximum = maximum_of<S>(entries, n); });
         combine(pairs, constants, in_range);
         if (!in_range) return false;
         for_each([&](const T* entries, ptrdiff_t n, T* kept, BlockPair<T>& pair) {
@@ -267,15 +299,15 @@ bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out
     for_blocks(x.n, threads, [&](ptrdiff_t, ptrdiff_t, ptrdiff_t from_end) {
         const ptrdiff_t block = last - from_end;  // last to first: the caches hold the end of the row
         const ptrdiff_t first = block * block_length, n = x.n - first < block_length ? x.n - first : block_length;
-        const BlockPair<T>& pair = pairs[block];
+        const T maximum = pairs[block].maximum;
         T buffer[block_length], values[block_length];
         T* e = out.block(first, values);
-        if (!keep && pair.empty()) {
+        if (!keep && maximum == T(-INFINITY)) {
             for (ptrdiff_t i = 0; i < n; ++i) e[i] = T(0);
         } else if (!keep) {
-            exponentiate<S, Tempered>(x.block(first, n, buffer), n, Reduction<S>(splat<S>(pair.maximum), constants), e);
+            exponentiate<S, Tempered>(x.block(first, n, buffer), n, Reduction<S>(splat<S>(maximum), constants), e);
         }
-        scale_block<S>(e, n, scaling, T(pair.octaves - all.octaves));
+        scale_block<S>(e, n, scaling, T(pairs[block].octaves(constants) - all.octaves));
         out.put(first, n, e);
     });
     return true;
