@@ -8,7 +8,7 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-constexpr ptrdiff_t lanes_limit = 64;
+constexpr ptrdiff_t lanes_limit = 128;
 
 // One operand of a loop call: `outer` bytes from row to row, `inner` from entry to entry.
 template <class T>

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _native, reference
-from ._arrays import Array, as_array, check_out, result_dtype, rounded
+from ._arrays import Array, as_array, check_out, kernel_view, result_dtype, rounded
 from ._targets import (
     Options,
     as_class_weight,
@@ -253,10 +253,13 @@ def loss_and_gradient(
         rows = targets.shape if targets.dtype.kind == "i" else np.delete(targets.shape, axis)
         losses, slope = np.zeros(tuple(rows)), np.zeros(logits.shape, result) if gradient else None
     else:
-        into = out if out is not None and out.dtype == compute else None
+        if logits.dtype == result and result.itemsize == 2 and targets.dtype.kind == "i":
+            compute = result  # the kernels widen and round 16 bits themselves
+        into = kernel_view(out) if out is not None and out.dtype == compute else None
         losses, slope = rows_losses(
-            logits.astype(compute, copy=False), targets, factors, where, axis, options, gradient, into
+            kernel_view(logits.astype(compute, copy=False)), targets, factors, where, axis, options, gradient, into
         )
+        slope = out if into is not None else slope if slope is None else slope.view(compute)
     if slope is not None and slope is not out:
         slope = rounded(slope, result)
         if out is not None:
@@ -280,7 +283,7 @@ def rows_losses(
     """Weighted loss of each row, and its gradient where asked for."""
     by_index = targets.dtype.kind == "i"
     numbers = {name: getattr(options, name) for name in ("label_smoothing", "gamma", "z_loss", "softcap")}
-    if logits.dtype not in (np.float32, np.float64):
+    if logits.dtype not in (np.float16, np.uint16, np.float32, np.float64):
         return _by_reference(logits, targets, weights, where, axis, numbers, gradient)
     mask = np.broadcast_to(np.True_ if where is None else where, logits.shape)
     operands = (logits, targets, weights, np.array([value or 0.0 for value in numbers.values()]), mask)
