@@ -193,17 +193,25 @@ def test_integer_logits_are_converted_to_float64(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
-def test_half_precision_is_computed_in_float32_and_rounded_once(dtype, rng):
-    x, targets = rng.normal(0, 3, (50, 11)).astype(dtype), rng.integers(0, 11, 50)
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"gamma": 2.0}, {"softcap": 3.0}, {"where": True}])
+@pytest.mark.parametrize("shape", [(50, 11), (9, 100), (7, 300), (2, 9000)])
+def test_half_precision_is_computed_in_float32_and_rounded_once(dtype, shape, options, rng):
+    x, targets = rng.normal(0, 3, shape).astype(dtype), rng.integers(0, shape[1], shape[0])
+    if "where" in options:
+        options = {"where": rng.random(shape) < 0.8}
+        options["where"][np.arange(shape[0]), targets] = True
     for reduction in REDUCTIONS:
-        got = value_and_grad(cross_entropy)(x, targets, reduction=reduction)
-        for result, wide in zip(
-            got, value_and_grad(cross_entropy)(x.astype("f4"), targets, reduction=reduction), strict=True
-        ):
-            assert result.dtype == dtype
-            np.testing.assert_allclose(
-                result.astype(np.float64), wide, rtol=float(ml_dtypes.finfo(dtype).eps), atol=1e-7
-            )
+        want, wide = value_and_grad(cross_entropy)(x.astype("f4"), targets, reduction=reduction, **options)
+        loss, slope = value_and_grad(cross_entropy)(x, targets, reduction=reduction, **options)
+        assert same_bits(loss, want.astype(dtype))
+        assert same_bits(slope, wide.astype(dtype))
+        assert same_bits(cross_entropy(x, targets, reduction=reduction, **options), want.astype(dtype))
+        if not options:
+            turned = value_and_grad(cross_entropy)(np.asfortranarray(x.T), targets, axis=0, reduction=reduction)
+            assert same_bits(turned[1].T, slope)
+        into = x.copy()
+        assert value_and_grad(cross_entropy)(into, targets, reduction=reduction, out=into, **options)[1] is into
+        assert same_bits(into, slope)
 
 
 # Edges

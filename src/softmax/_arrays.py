@@ -149,8 +149,7 @@ def along_axis(
         slices = np.ascontiguousarray(merge(x, axes).astype(compute, copy=False))
         y = reference(slices, temperature=t[..., np.newaxis], where=None if where is None else merge(where, axes))
         return _deliver(split(y, axes, lengths), result, out)
-    if x.dtype == result and x.dtype.itemsize == 2:
-        compute = result  # the kernels widen and round 16 bits themselves
+    compute = kernel_dtype(x.dtype, compute, result)
     x = kernel_view(x.astype(compute, copy=False))
     operands = (x, t) if where is None else (x, t, where)
     kernel = plain if where is None else masked
@@ -161,6 +160,11 @@ def along_axis(
         return _deliver(kernel(*operands, axis=axes[0]).view(compute), result, out)
     operands = (merge(x, axes), t) if where is None else (merge(x, axes), t, merge(where, axes))
     return _deliver(split(kernel(*operands).view(compute), axes, lengths), result, out)
+
+
+def kernel_dtype(given: np.dtype[Any], compute: np.dtype[Any], result: np.dtype[Any]) -> np.dtype[Any]:
+    """What the kernels are given: 16 bits that stay 16 bits as they are, for they widen and round those themselves."""
+    return result if given == result and result.itemsize == 2 else compute
 
 
 def kernel_view(x: Array) -> Array:

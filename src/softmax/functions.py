@@ -20,6 +20,8 @@ from ._arrays import (
     along_axis,
     as_array,
     compute_dtype,
+    kernel_dtype,
+    kernel_view,
     merge,
     negative_axes,
     result_dtype,
@@ -274,6 +276,8 @@ def logsumexp(
     """
     x, where = as_array(x, where)
     compute, result = result_dtype(x, None)
+    if weights is None:
+        compute = kernel_dtype(x.dtype, compute, result)
     x = x.astype(compute, copy=False)
     if weights is not None:
         x, weights, where = _broadcast(x, weights, where)
@@ -285,7 +289,10 @@ def logsumexp(
     elif weights is not None:
         y, sign = _native.logsumexp_signed(slices, weights, where)
     else:
-        y = _native.logsumexp(slices) if where is None else _native.logsumexp_where(slices, where)
+        assert slices is not None
+        operands = (kernel_view(slices),) if where is None else (kernel_view(slices), where)
+        kernel = _native.logsumexp if where is None else _native.logsumexp_where
+        y = kernel(*operands).view(compute)
     if return_sign and sign is None:
         sign = np.where(np.isnan(y), y, y > -np.inf)[()]
     elif sign is not None and not return_sign:

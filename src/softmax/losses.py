@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _native, reference
-from ._arrays import Array, as_array, check_out, kernel_view, result_dtype, rounded
+from ._arrays import Array, as_array, check_out, kernel_dtype, kernel_view, result_dtype, rounded
 from ._targets import (
     Options,
     as_class_weight,
@@ -253,8 +253,8 @@ def loss_and_gradient(
         rows = targets.shape if targets.dtype.kind == "i" else np.delete(targets.shape, axis)
         losses, slope = np.zeros(tuple(rows)), np.zeros(logits.shape, result) if gradient else None
     else:
-        if logits.dtype == result and result.itemsize == 2 and targets.dtype.kind == "i":
-            compute = result  # the kernels widen and round 16 bits themselves
+        if targets.dtype.kind == "i":
+            compute = kernel_dtype(logits.dtype, compute, result)
         into = kernel_view(out) if out is not None and out.dtype == compute else None
         losses, slope = rows_losses(
             kernel_view(logits.astype(compute, copy=False)), targets, factors, where, axis, options, gradient, into

@@ -10,7 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _native, reference
-from ._arrays import Array, Axis, as_array, merge, negative_axes, one_a_slice, result_dtype, rounded, split
+from ._arrays import (
+    Array,
+    Axis,
+    as_array,
+    kernel_dtype,
+    kernel_view,
+    merge,
+    negative_axes,
+    one_a_slice,
+    result_dtype,
+    rounded,
+    split,
+)
 
 __all__ = ["entmax", "sparsemax"]
 
@@ -110,14 +122,15 @@ def entmax(x: ArrayLike, alpha: ArrayLike = 1.5, axis: Axis = -1, *, where: Arra
     alphas = as_alpha(alpha, axes, x.shape)
     single = len(axes) == 1
     lengths = tuple(x.shape[a] for a in axes)
+    compute = kernel_dtype(x.dtype, compute, result)
     x = x.astype(compute, copy=False)
-    if compute not in (np.float32, np.float64):  # slices made contiguous: NumPy's sums depend on the order in memory
+    if compute.itemsize > 8:  # slices made contiguous: NumPy's sums depend on the order in memory
         kept = None if where is None else merge(where, axes)
         y = reference.entmax(np.ascontiguousarray(merge(x, axes)), alphas[..., np.newaxis], where=kept)
         return np.asarray(rounded(split(y, axes, lengths), result))
     operands = tuple(a if single else merge(a, axes) for a in (x, where) if a is not None)
     kernel = _native.entmax if where is None else _native.entmax_where
-    y = kernel(operands[0], alphas, *operands[1:], axis=axes[0] if single else -1)
+    y = kernel(kernel_view(operands[0]), alphas, *operands[1:], axis=axes[0] if single else -1).view(compute)
     return np.asarray(rounded(y if single else split(y, axes, lengths), result))
 
 
