@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from softmax.lbfgs import minimize
+from softmax.lbfgs import History, minimize
 
 
 def run(function, x, *, memory=10, gtol=1e-8, ftol=0.0, max_iter=5000, callback=lambda value: False):
-    return minimize(function, x, memory=memory, gtol=gtol, ftol=ftol, max_iter=max_iter, callback=callback)
+    history = History(memory, x)
+    return minimize(function, x, history=history, gtol=gtol, ftol=ftol, max_iter=max_iter, callback=callback)
 
 
 def quadratic(condition, n=50, dtype=np.float64):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Minimum", "minimize"]
+__all__ = ["History", "Minimum", "minimize"]
 
 Array = NDArray[Any]
 Function = Callable[[Array], tuple[float, Array]]
@@ -39,7 +39,7 @@ def minimize(
     function: Function,
     x: Array,
     *,
-    memory: int,
+    history: History,
     gtol: float,
     ftol: float,
     max_iter: int,
@@ -50,9 +50,9 @@ def minimize(
     Ends "flat" when no entry of the gradient exceeds gtol, "stalled" when a step lowers the value by no more than ftol
     (relative where the value is above 1), "stuck" when no step along the direction lowers it, "not finite" where that
     is because the value is not. `callback` has the value after each iteration, whose point is that of the last call of
-    `function`; what it returns says whether to stop.
+    `function`; what it returns says whether to stop. What `history` holds is forgotten.
     """
-    history = _History(memory, x)
+    history.clear()
     value, gradient = function(x)
     gradient = gradient.copy()
     if not math.isfinite(value):
@@ -127,8 +127,8 @@ def _dot(a: Array, b: Array) -> float:
     return float(np.dot(a, b))
 
 
-class _History:
-    """The last steps and changes of the gradient, and the inverse Hessian that they tell of."""
+class History:
+    """The last steps and changes of the gradient, and the inverse Hessian that they tell of: memory for `minimize`."""
 
     def __init__(self, length: int, like: Array) -> None:
         self._steps = np.empty((length, like.size), like.dtype)  # pages that are not written take no memory
