@@ -1,8 +1,10 @@
+import time
+
 import numpy as np
 import pytest
 
-from softmax import cross_entropy, softmax
-from softmax.network import Network, Objective, Rows, class_logits
+from softmax import _native, cross_entropy, softmax
+from softmax.network import Network, Objective, Rows, _Worker, class_logits
 
 SHAPES = [
     ((5, 3), "relu"),
@@ -97,3 +99,29 @@ def test_normalized_rows_have_weights_of_mean_1():
     assert rows.total == 10
     assert rows._replace(weight=None).total == 4
     np.testing.assert_array_equal(rows.normalized().weight, np.array([0.4, 0.8, 1.2, 1.6]))
+
+
+def test_no_tile_goes_on_after_an_error(monkeypatch):
+    """Its buffers are used again."""
+    network, rows, params = problem((300, 3), "relu", n=20_000)
+    objective = Objective(network, 0.3, len(rows.targets), np.float64)
+    assert len(objective.tiles(rows)) > 4
+    begun, ended = [], []
+
+    def one(worker, params, tile, n):
+        begun.append(worker)
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.1)
+        ended.append(worker)
+        return 0.0, np.zeros(network.n_params)
+
+    monkeypatch.setattr(_Worker, "__call__", one)
+    threads = _native.num_threads()
+    _native.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            objective(params, rows)
+    finally:
+        _native.set_num_threads(threads)
+    assert len(begun) == 1 + len(ended) < 5

@@ -126,9 +126,7 @@ def _lbfgs_rounds(
     history = History(30 if len(params) <= LONG_MEMORY else 10, params)
     n_iter = 0
     while True:
-        scaling = _Scaling(objective, params, rows)
-        minimum = _lbfgs_round(objective, scaling, params, rows, min(length, max_iter - n_iter), tol, monitor, history)
-        params = scaling.to_params(minimum.x)
+        minimum, params = _lbfgs_round(objective, params, rows, min(length, max_iter - n_iter), tol, monitor, history)
         n_iter += minimum.n_iter
         if minimum.reason != "max_iter" or n_iter >= max_iter:
             return minimum, params, n_iter
@@ -144,16 +142,10 @@ def _centre_logits(network: Network, params: Array) -> None:
 
 
 def _lbfgs_round(
-    objective: Objective,
-    scaling: _Scaling,
-    params: Array,
-    rows: Rows,
-    max_iter: int,
-    tol: float,
-    monitor: Monitor,
-    history: History,
-) -> Minimum:
-    last = params
+    objective: Objective, params: Array, rows: Rows, max_iter: int, tol: float, monitor: Monitor, history: History
+) -> tuple[Minimum, Array]:
+    """Where L-BFGS came to in coordinates that suit `params`, and the parameters there."""
+    scaling, last = _Scaling(objective, params, rows), params
 
     def value_and_gradient(x: Array) -> tuple[float, Array]:
         nonlocal last
@@ -165,7 +157,7 @@ def _lbfgs_round(
         monitor.record(last, value)
         return monitor.validation_stalled
 
-    return minimize(
+    minimum = minimize(
         value_and_gradient,
         scaling.from_params(params),
         history=history,
@@ -174,6 +166,7 @@ def _lbfgs_round(
         max_iter=max_iter,
         callback=callback,
     )
+    return minimum, scaling.to_params(minimum.x)
 
 
 _LBFGS_DIVERGED = (

@@ -138,7 +138,7 @@ def search(
             return Found(beta, point, point.slope != 0)
         low, high = (beta, high) if point.slope < 0 else (low, beta)
         target = point.newton
-        near = last is not None and last.up > 0 < last.down and abs(last.beta - beta) <= NEAR * beta
+        near = last is not None and min(last.up, last.down) > 0 and abs(last.beta - beta) <= NEAR * beta
         allowed = tolerance * target / (1 if near else GUESS)
         if target == beta or (low < target < high and _error(point, last, target) <= allowed):
             return Found(target, point)
