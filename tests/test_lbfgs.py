@@ -1,5 +1,7 @@
 """L-BFGS on functions whose minimum is known."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -94,6 +96,19 @@ def test_the_search_comes_back_from_where_the_function_is_not_finite():
 
     found = run(barrier, np.full(3, 1e-3))
     np.testing.assert_allclose(found.x, 1, atol=1e-7)
+
+
+def test_a_single_fall_that_rounding_hides_is_not_the_end():
+    """The optimum of ill-conditioned functions lies far behind the first step of which the value says nothing."""
+    values = []
+
+    def coarse(x):
+        value, gradient = quadratic(100.0)(x)
+        values.append(2.0 ** np.ceil(np.log2(value + 1e-300)))
+        return values[-1], gradient
+
+    assert run(coarse, np.full(50, 0.5), ftol=1e-17).reason == "flat"
+    assert any(before == value for before, value in itertools.pairwise(values))
 
 
 def test_the_reasons():

@@ -23,6 +23,7 @@ Function = Callable[[Array], tuple[float, Array]]
 DESCENT = 1e-4  # the part of the promised fall that a step has to bring
 CURVATURE = 0.9  # the part of the slope that it may leave
 TRIALS = 40  # function calls of one search
+IDLE = 3  # of one step, rounding may have hidden the fall
 
 
 class Minimum(NamedTuple):
@@ -47,16 +48,17 @@ def minimize(
 ) -> Minimum:
     """Minimise a function that returns its value and its gradient; neither may keep the array it is given.
 
-    Ends "flat" when no entry of the gradient exceeds gtol, "stalled" when a step lowers the value by no more than ftol
-    (relative where the value is above 1), "stuck" when no step along the direction lowers it, "not finite" where that
-    is because the value is not. `callback` has the value after each iteration, whose point is that of the last call of
-    `function`; what it returns says whether to stop. What `history` holds is forgotten.
+    Ends "flat" when no entry of the gradient exceeds gtol, "stalled" when IDLE steps in a row lower the value by no
+    more than ftol (relative where the value is above 1), "stuck" when no step along the direction lowers it, "not
+    finite" where that is because the value is not. `callback` has the value after each iteration, whose point is that
+    of the last call of `function`; what it returns says whether to stop. What `history` holds is forgotten.
     """
     history.clear()
     value, gradient = function(x)
     gradient = gradient.copy()
     if not math.isfinite(value):
         return Minimum(x, value, gradient, 0, "not finite")
+    idle = 0
     for n_iter in range(max_iter + 1):
         if np.abs(gradient).max() <= gtol:
             return Minimum(x, value, gradient, n_iter, "flat")
@@ -73,7 +75,8 @@ def minimize(
         x, value, gradient = found
         if callback(value):
             return Minimum(x, value, gradient, n_iter + 1, "stopped")
-        if fall <= ftol * scale and np.abs(gradient).max() > gtol:
+        idle = idle + 1 if fall <= ftol * scale else 0
+        if idle == IDLE and np.abs(gradient).max() > gtol:
             return Minimum(x, value, gradient, n_iter + 1, "stalled")
     return Minimum(x, value, gradient, max_iter, "max_iter")
 

@@ -102,9 +102,10 @@ def minimize_lbfgs(
 ) -> Outcome:
     """Minimise over all rows with L-BFGS, starting at `params`.
 
-    Stops when no entry of the gradient, in the coordinates of `_Scaling`, exceeds tol/10, or when the objective falls
-    by less than its rounding error. Without hidden layers the coordinates are renewed after 10, 30, 70, … iterations,
-    since the curvature near the optimum is not that of the start: the optimum stays, the way to it gets shorter.
+    Stops when no entry of the gradient, in the coordinates of `_Scaling`, exceeds tol/10, or when three falls of the
+    objective in a row are below its rounding error. Without hidden layers the coordinates are renewed after 10, 30,
+    70, … iterations, since the curvature near the optimum is not that of the start: the optimum stays, the way to it
+    gets shorter.
     """
     with _arithmetic():
         minimum, params, n_iter = _lbfgs_rounds(objective, params, rows, tol, max_iter, monitor)
