@@ -112,7 +112,47 @@ public:
     }
 };
 
-// Sums over the classes that are left: where smoothed how many and of m - x, and with q, the target's probabilities, of q
+// The sum of the exponentials below `top`, the maximum's, and how many equal it: of rounded ones, `stored` or not, so that
+// a loss is the same with and without its gradient.
+template <class S, class T>
+Sum sum_others(const Row<T>& x, const Reduction<S>& row, T top, const OutRow<T>* stored, int threads) {
+    using V = typename S::V;
+    struct BlockSum {
+        double total;
+        ptrdiff_t maxima;
+    };
+    PerBlock<BlockSum> sums(x.n);
+    for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
+        T buffer[block_length], values[block_length];
+        const T* from = values;
+        if (stored != nullptr) {
+            from = stored->at(first);
+        } else {
+            exponentiate<S, false>(x.block(first, count, buffer), count, row, values);
+        }
+        const V zero = splat<S>(T(0));
+        Running<T> total;
+        typename S::I maxima = {};
+        for_vectors<S>(count, [&](auto width, ptrdiff_t i, int in_use) {
+            V e[width()];
+            load_all<S>(e, from + i, in_use, T(0));
+            for (int a = 0; a < width(); ++a) {
+                const auto is_top = e[a] == splat<S>(top);
+                total.add(is_top ? zero : e[a]);
+                maxima = count_lanes<S>(maxima, is_top);
+            }
+        });
+        sums[block] = {total.total(), ptrdiff_t(fold(maxima, [](const auto& a, const auto& b) { return a + b; }))};
+    });
+    Sum all = {};
+    for (ptrdiff_t block = 0; block < sums.blocks; ++block) {
+        all.total = add(all.total, sums[block].total);
+        all.maxima += sums[block].maxima;
+    }
+    return all;
+}
+
+// Summed over the classes that are left: where smoothed how many and of m - x, and with q, the target's probabilities, of q
 // and q (m - x).
 struct Gaps {
     double left, gap, mass, expected;
@@ -217,7 +257,7 @@ void slope_of_block(T* e, const T* q, ptrdiff_t n, const Scaling<S>& row_scaling
         load_all<S>(v, e + i, count, T(0));
         unsigned tops = 0;
         for (int a = 0; a < width(); ++a) {
-            V g = scaling.template scale<true>(v[a]) - smooth;
+            V g = scaling.template finish<true>(v[a]) - smooth;
             if (q != nullptr) {
                 g = g - hit * load_first<S>(q + i + a * S::lanes, count, T(0));
                 tops |= lane_bits<S>(v[a] == splat<S>(top));
@@ -241,8 +281,7 @@ void write_slope(const Row<T>& x, const Row<T>& shifted, const Reduction<S>& row
     const T power = T(std::ldexp(1.0, octaves));
     const Slope<T> slope = octaves == 0 ? true_slope : true_slope.times_power(-octaves);
     const DD factor = quotient<T>(DD{slope.all(), 0.0}, multiply(top.exact, add(slope.rest, 1.0)));
-    Scaling<S> scaling(factor, top.exact, top.value);
-    if (!scaling.exact_top()) scaling.top = splat<S>(T(-1));  // which no exponential equals
+    const Scaling<S> scaling(factor, top.exact, top.value, x.n);
     const bool rereads = x.softcap != 0 || (slope.smooth != 0 && slope.left < double(x.n));
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t) {
         T buffer[block_length], probs[block_length], values[block_length], read[block_length];
@@ -294,8 +333,12 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
     normalize(shifted, top_entry, 1.0);
     const Reduction<S> row(splat<S>(top_entry), temperature_constants<T>(1));
     const Top<S> top = exponential_of_maximum<S, false>(top_entry, row);
-    const DD rest =
-        others_of<T>(sum_row<S, true, false>(shifted, row, top_entry, kept ? gradient : nullptr, threads), top.exact);
+    DD rest = all_but_one<T>(
+        sum_row<S, logs<S>, false>(shifted, row, top_entry, kept ? gradient : nullptr, threads).total, top.exact);
+    if (rest.high < many) {
+        const Sum sum = sum_others<S>(shifted, row, first_lane<S>(top.value), kept ? gradient : nullptr, threads);
+        rest = others_of<T>(sum, top.exact);
+    }
     const DD log_sum = log_total<T>(rest);
     if (std::isnan(log_sum.high)) {
         return loss_by_classes(x, target, weight, options, not_a_number<T>, 0.0, loss, gradient);

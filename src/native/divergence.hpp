@@ -97,9 +97,9 @@ struct Scores {
 
     static Scores of(const Row<double>& x, double temperature, int threads) {
         using S = WideLane;
-        Scores result = {x, summarize<S>(x, temperature, threads), 0, temperature, {0, 0}, {}};
-        if (result.summary.kind != Kind::ordinary) return result;
-        const DD rest = others<S>(x, result.summary.maximum, temperature, threads);
+        const auto [summary, rest] = weigh<S>(x, temperature, threads);
+        Scores result = {x, summary, 0, temperature, {0, 0}, {}};
+        if (summary.kind != Kind::ordinary) return result;
         result.log_sum = log_total<double>(rest);
         if (std::isnan(rest.high)) {
             result.summary = not_a_number<double>;
@@ -108,7 +108,8 @@ struct Scores {
         result.maximum = result.summary.maximum;
         result.temperature = normalize(result.shifted, result.maximum, temperature);
         const Top<S> top = exponential_of_maximum<S, true>(result.maximum, result.reduction());
-        result.scaling = Scaling<S>(divide(DD{1.0, 0.0}, multiply(top.exact, add(rest, 1.0))), top.exact, top.value);
+        result.scaling =
+            Scaling<S>(divide(DD{1.0, 0.0}, multiply(top.exact, add(rest, 1.0))), top.exact, top.value, x.n);
         return result;
     }
     Reduction<WideLane> reduction() const {
@@ -146,7 +147,7 @@ void for_divergence(const DivergenceRow& row, const Scores& p, const Scores& q, 
         Pair<V> u = quotient(add(two_sum(V(x * quarter), V(-y * quarter)), top));
         const auto in_range = u.high <= largest;
         u.low = in_range ? V(u.high >= -largest ? u.low : none) : none;
-        body(p_scaling.template scale<true>(e_p), q_scaling.template scale<true>(e_q), u, x, y, i, lanes);
+        body(p_scaling.template finish<true>(e_p), q_scaling.template finish<true>(e_q), u, x, y, i, lanes);
     }
 }
 

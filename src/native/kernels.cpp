@@ -29,25 +29,27 @@ struct Loops {
         const auto x = o.batch<T>(0, 0);
         const auto temperature = o.batch<double>(1);
         if (o.few()) return family_lanes<Log>(x, temperature, mask, out, o.rows(), o.n());
-        if (!Log && temperature.outer == 0 && pipelined(x, mask, out, o.rows(), o.n(), temperature.value(0))) {
-            return softmax_pipelined(x, mask, out, o.rows(), o.n(), temperature.value(0));
+#if !defined(SOFTMAX_EMULATED_FMA)  // whose arithmetic leaves nothing to be done beside it
+        if (temperature.outer == 0 && pipelined<Log>(x, mask, out, o.rows(), o.n(), temperature.value(0))) {
+            return family_pipelined<Log>(x, mask, out, o.rows(), o.n(), temperature.value(0));
         }
+#endif
         for_each_row(x, mask, &out, o.rows(), o.n(),
                      [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
                          (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), *y, threads);
                      });
     }
+    template <bool Log>
     static bool pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n,
                           double temperature) {
         if (rows < 2 || n < 1 || across(x) || shared_rows(rows, n)) return false;
         if (temperature < smallest_temperature || temperature > largest_temperature) return false;
-        const bool streaming = worth_streaming(x, out, rows, n);
-        if (4 * n <= pipeline_buffer<T>) return true;
-        if (!x.contiguous() || mask != nullptr || !out.contiguous() || streaming) return false;
-        return n <= short_row<T> || x.data != out.data;
+        return fits_pipeline<Log, T>(n, x.contiguous() && mask == nullptr && out.contiguous(), x.data == out.data,
+                                     worth_streaming(x, out, rows, n));
     }
-    static void softmax_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows,
-                                  ptrdiff_t n, double temperature) {
+    template <bool Log>
+    static void family_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows,
+                                 ptrdiff_t n, double temperature) {
         const bool streaming = worth_streaming(x, out, rows, n);
         const ptrdiff_t piece = std::max<ptrdiff_t>({rows_of_piece(n), std::min<ptrdiff_t>(8, rows / 4), 1});
         for_row_pieces(rows, n, piece, [&](ptrdiff_t first, ptrdiff_t count) {
@@ -55,8 +57,8 @@ struct Loops {
             const auto out_at = [&](ptrdiff_t i) -> OutRow<T> {
                 return {out.data + (first + i) * out.outer, out.inner, out.storage, streaming};
             };
-            (temperature == 1 ? softmax_rows<S, false, T>(count, x_at, out_at, temperature)
-                              : softmax_rows<S, true, T>(count, x_at, out_at, temperature));
+            (temperature == 1 ? family_rows<S, Log, false, T>(count, x_at, out_at, temperature)
+                              : family_rows<S, Log, true, T>(count, x_at, out_at, temperature));
         });
     }
     static void softmax(const Operands& o) { family<false>(o, nullptr, o.batch<T>(2, 1)); }

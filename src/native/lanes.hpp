@@ -156,13 +156,14 @@ Pair<typename Simd<T>::V> sum_columns(Tile<T>& tile, const Reduction<Simd<T>>& r
     using S = Simd<T>;
     using V = typename S::V;
     const V zero = splat<S>(T(0)), one = splat<S>(T(1));
-    Accumulator<S, Others> accumulator;
+    constexpr Summed what = Others ? Summed::others : Summed::shares;
+    Accumulator<S, what> accumulator;
     maxima = zero;
     const auto columns = [&](auto width, ptrdiff_t j) {
         V v[width()];
         Exponential<S> e[width()];
         for (int a = 0; a < width(); ++a) v[a] = tile.column[j + a];
-        exponentials<Tempered, fine<Others, Tempered>, S>(v, row, e);
+        exponentials<Tempered, fine<what, Tempered>, S>(v, row, e);
         for (int a = 0; a < width(); ++a) {
             if constexpr (Keep) tile.column[j + a] = e[a].value();
             if constexpr (Others) {
@@ -197,7 +198,7 @@ template <bool Tempered, class T, class V>
 void scale_columns(Tile<T>& tile, const Pair<V>& factor, const Reduction<Simd<T>>& row, const V& maximum) {
     const auto top = exponential<Tempered, true, Simd<T>>(maximum, row);
     const auto scaling = Scaling<Simd<T>>::of_lanes(factor, as_pair(top), top.value());
-    for (ptrdiff_t j = 0; j < tile.n; ++j) tile.column[j] = scaling.template scale<true>(tile.column[j]);
+    for (ptrdiff_t j = 0; j < tile.n; ++j) tile.column[j] = scaling.template finish<true>(tile.column[j]);
 }
 
 template <bool Tempered, class T>

@@ -16,14 +16,67 @@ template <class T>
 DD others_of(const Sum& sum, DD top) {
     return add(quotient<T>(sum.total, top), double(sum.maxima - 1));
 }
-template <class S, class T>
-DD others(Row<T> x, T maximum, double temperature, int threads) {
-    temperature = normalize(x, maximum, temperature);
-    const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(temperature));
+// The same from the sum of all. Its error is relative to all: where the others are `many`, that is theirs too.
+template <class T>
+DD all_but_one(DD total, DD top) {
+    return add(quotient<T>(total, top), -1.0);
+}
+constexpr double many = 0.25;
+
+// A row's kind, and what an ordinary one weighs beside its maximum.
+template <class T>
+struct Weighed {
+    Summary<T> summary;
+    DD others;
+};
+
+template <class S, bool Tempered, class T>
+DD others_of_row(const Row<T>& x, T maximum, const Reduction<S>& row, int threads) {
     const OutRow<T>* none = nullptr;
-    const Sum sum = temperature == 1 ? sum_row<S, true, false>(x, row, maximum, none, threads)
-                                     : sum_row<S, true, true>(x, row, maximum, none, threads);
-    return others_of<T>(sum, exponential_of_maximum<S, true>(maximum, row).exact);
+    return others_of<T>(sum_row<S, Summed::others, Tempered>(x, row, maximum, none, threads),
+                        exponential_of_maximum<S, true>(maximum, row).exact);
+}
+
+// What a row weighs beside its maximum, from the sum of all its exponentials; where that says too little and is to be
+// `precise`, from another sum.
+template <class S, bool Tempered, class T>
+DD others_beside(const Row<T>& x, DD total, T maximum, const Reduction<S>& row, bool precise, int threads) {
+    const DD others = all_but_one<T>(total, exponential_of_maximum<S, true>(maximum, row).exact);
+    return !precise || !(others.high < many) ? others : others_of_row<S, Tempered>(x, maximum, row, threads);
+}
+
+// Beside a maximum of at least `large`, a logarithm is added to it whose digits do not show: then the others of a row that
+// weigh little are no more precise than the sum of all.
+template <class S, bool Tempered, class T>
+Weighed<T> weigh(const Row<T>& x, double temperature, T large, int threads) {
+    const OutRow<T>* none = nullptr;
+    const bool in_range = temperature >= smallest_temperature && temperature <= largest_temperature;
+    if (x.n > short_row<T> && in_range) {  // by blocks: it is read from memory once
+        const Temperature<T> constants = temperature_constants<T>(temperature);
+        PerBlock<KeptPair<S, T>> pairs(x.n);
+        bool blocks_in_range;
+        const BlockPair<T> all = sum_blocks<S, logs<S>, Tempered>(x, constants, pairs, none, threads, blocks_in_range);
+        if (blocks_in_range && !all.empty()) {
+            const Reduction<S> row(splat<S>(all.maximum), constants);
+            const bool precise = std::fabs(all.maximum) < large;
+            return {{Kind::ordinary, all.maximum, T(0), 0},
+                    others_beside<S, Tempered>(x, all.total, all.maximum, row, precise, threads)};
+        }
+    }
+    const Summary<T> summary = summarize<S>(x, temperature, threads);
+    if (summary.kind != Kind::ordinary) return {summary, {0.0, 0.0}};
+    Row<T> shifted = x;
+    T maximum = summary.maximum;
+    temperature = normalize(shifted, maximum, temperature);
+    const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(temperature));
+    const DD total = sum_row<S, logs<S>, Tempered>(shifted, row, maximum, none, threads).total;
+    const bool precise = std::fabs(summary.maximum) < large;
+    return {summary, others_beside<S, Tempered>(shifted, total, maximum, row, precise, threads)};
+}
+template <class S, class T>
+Weighed<T> weigh(const Row<T>& x, double temperature, int threads) {
+    return temperature == 1 ? weigh<S, false>(x, temperature, T(INFINITY), threads)
+                            : weigh<S, true>(x, temperature, T(INFINITY), threads);
 }
 
 // log(1 + others), to twice the precision of T.
@@ -35,12 +88,15 @@ DD log_total(DD others) {
 
 template <class S, class T>
 void logsumexp_row(const Row<T>& x, T* out, int threads) {
-    const Summary<T> summary = summarize<S>(x, 1.0, threads);
-    if (summary.kind != Kind::ordinary) {
-        *out = summary.maximum;
-    } else {
-        *out = T(add(log_total<T>(others<S>(x, summary.maximum, 1.0, threads)), double(summary.maximum)).high);
-    }
+    const auto [summary, others] = weigh<S, false>(x, 1.0, T(1), threads);
+    *out =
+        summary.kind == Kind::ordinary ? T(add(log_total<T>(others), double(summary.maximum)).high) : summary.maximum;
+}
+
+template <class S, class T>
+DD others_of_partition(Row<T> x, T maximum, int threads) {
+    normalize(x, maximum, 1.0);
+    return others_of_row<S, false>(x, maximum, Reduction<S>(splat<S>(maximum), temperature_constants<T>(1)), threads);
 }
 
 // The monoid's element: the maximum, and the sum of e^(x-m) over all entries but one maximum. A row with nothing in it
@@ -48,7 +104,7 @@ void logsumexp_row(const Row<T>& x, T* out, int threads) {
 template <class S, class T>
 void partition_row(const Row<T>& x, T* maximum, double* rest_high, double* rest_low, int threads) {
     const Summary<T> summary = summarize<S>(x, 1.0, threads);
-    const DD rest = summary.kind == Kind::ordinary       ? others<S>(x, summary.maximum, 1.0, threads)
+    const DD rest = summary.kind == Kind::ordinary       ? others_of_partition<S>(x, summary.maximum, threads)
                     : summary.kind == Kind::not_a_number ? DD{NAN, 0.0}
                     : summary.kind == Kind::nothing      ? DD{0.0, 0.0}
                                                          : DD{summary.winners - 1, 0.0};
@@ -98,12 +154,12 @@ void log_softmax_ordinary(const Row<T>& x, T maximum, double temperature, T log_
 
 template <class S, class T>
 void log_softmax_row(const Row<T>& x, double temperature, const OutRow<T>& out, int threads) {
-    const Summary<T> summary = summarize<S>(x, temperature, threads);
+    const auto [summary, others] = weigh<S>(x, temperature, threads);
     if (summary.kind != Kind::ordinary) {
         return fill(x, summary, T(-std::log(summary.winners)), T(-INFINITY), out);
     }
     T maximum = summary.maximum;
-    const T log_sum = T(log_total<T>(others<S>(x, maximum, temperature, threads)).high);
+    const T log_sum = T(log_total<T>(others).high);
     if (temperature == 1) return log_softmax_ordinary<S, false>(x, maximum, temperature, log_sum, out, threads);
     Row<T> in_range = x;
     if (temperature < smallest_temperature || temperature > largest_temperature) {
@@ -123,9 +179,9 @@ void partition_softmax_row(const Row<T>& x, T maximum, DD rest, const OutRow<T>&
     normalize(in_range, maximum, 1.0);
     const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(1));
     const DD total = multiply(exponential_of_maximum<S, false>(maximum, row).exact, add(rest, 1.0));
-    sum_row<S, false, false>(in_range, row, maximum, &out, threads);
+    sum_row<S, Summed::shares, false>(in_range, row, maximum, &out, threads);
     if (std::isnan(rest.high)) return fill(x, not_a_number<T>, T(0), T(0), out);
-    scale_row<S, false>(in_range, row, scaling_of<S, false>(total, maximum, row), out, threads);
+    scale_row<S, false>(in_range, row, scaling_of<S, false>(total, maximum, row, x.n), out, threads);
 }
 
 template <class S, class T>

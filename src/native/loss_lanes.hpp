@@ -131,7 +131,7 @@ struct LossTile {
         const V back = power.rounded();
         for (ptrdiff_t j = 0; j < tile.n; ++j) {
             const V e = tile.column[j];
-            tile.column[j] = of(j, e, scaling.template scale<true>(e)) * back;
+            tile.column[j] = of(j, e, scaling.template finish<true>(e)) * back;
         }
     }
 };

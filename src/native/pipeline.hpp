@@ -1,210 +1,300 @@
-// Softmax of many rows on one thread, three rows at a time: beside the exponentials of one, the maximum of the next is
-// taken and the one before is scaled. Exponentials keep the arithmetic busy and the other two wait for memory: together
-// they take little longer than the exponentials alone, and memory is read and written evenly.
+// Softmax and log_softmax of many rows on one thread, three rows at a time: beside the exponentials of one, the maximum of
+// a later one is taken and an earlier one is finished. Exponentials keep the arithmetic busy and the other two wait for
+// memory: together they take little longer than the exponentials alone, and memory is read and written evenly. The three
+// are two rows apart, so that what turns a maximum or a sum into numbers for a row, one step after the other, is done
+// while the row between is worked on.
 //
-// Long rows are taken by the blocks of `softmax_by_blocks`. Bits as from `softmax_row`, which also takes the rows that are
-// not ordinary.
+// Long rows are taken by the blocks of `sum_blocks`. Bits as from `softmax_row` and `log_softmax_row`, which also take the
+// rows that are not ordinary.
 #pragma once
 
-#include "softmax.hpp"
+#include "logs.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 
-// The scaling of stored exponentials, a few vectors at each call: whole ones of `to`, past the caches where that is asked
-// for. `to` is what it is scaled from or lies elsewhere.
-template <class S>
-class Scaler {
+// What a row of log_softmax is finished with, as `Scaling` for softmax.
+template <class S, bool Tempered>
+struct Logarithm {
+    using V = typename S::V;
+    using T = typename S::T;
+    V maximum, log_sum, inverse_high, inverse_low;
+
+    Logarithm() = default;
+    Logarithm(T row_maximum, T row_log_sum, const Temperature<T>& t)
+        : maximum(splat<S>(row_maximum)),
+          log_sum(splat<S>(row_log_sum)),
+          inverse_high(splat<S>(t.inverse_high)),
+          inverse_low(splat<S>(t.inverse_low)) {}
+    static constexpr bool exact_top = false;
+
+    template <bool>
+    SOFTMAX_INLINE V finish(const V& x) const {
+        return log_entry<Tempered, T, S>(x, maximum, log_sum, inverse_high, inverse_low);
+    }
+};
+
+// Finishes the entries of a row: whole vectors of `to`, past the caches where that is asked for. `to` is what they are read
+// from or lies elsewhere.
+template <class S, class Entry>
+class Finisher {
     using T = typename S::T;
     using V = typename S::V;
 
 public:
-    Scaler() = default;
-    Scaler(const T* from, T* to, ptrdiff_t n, const Scaling<S>& scaling, bool streaming)
-        : scaling(scaling), from(from), to(to), n(n), exact(scaling.exact_top()), streaming(streaming) {
+    Entry entry;
+
+    // Without this there is nothing to finish.
+    void begin(const T* first, T* result, ptrdiff_t length, bool past_caches) {
+        from = first;
+        to = result;
+        n = length;
+        streaming = past_caches;
         const ptrdiff_t behind = ptrdiff_t(reinterpret_cast<std::uintptr_t>(to) % sizeof(V) / sizeof(T));
         head = behind == 0 ? 0 : std::min(S::lanes - behind, n);
         if (head > 0) part(0, int(head));
     }
+    void end() { n = head = 0; }
+    bool begun() const { return n > 0; }
 
-    // The vectors behind the first i entries from the first whole vector on.
+    // The vectors behind the first i entries from the first whole vector on, if there are so many.
     template <class Width>
     SOFTMAX_INLINE void operator()(Width width, ptrdiff_t i) const {
         const ptrdiff_t at = head + i;
-        if (at + width() * S::lanes > n) {
-            const int left = int(std::max<ptrdiff_t>(n - at, 0));  // below width * lanes
-            for (int a = 0; a < width(); ++a) part(at + a * S::lanes, left - a * S::lanes);
-        } else if (exact) {
-            whole<true>(width, at);
-        } else {
-            whole<false>(width, at);
+        if (at + width() * S::lanes > n) return;
+        entry.exact_top ? whole<true>(width, at) : whole<false>(width, at);
+    }
+
+    // All that is left when that has been called for the first i entries, `interleaved` vectors at a time.
+    void rest(ptrdiff_t i) const {
+        constexpr ptrdiff_t step = interleaved<S> * S::lanes;
+        for (ptrdiff_t at = head + std::min(i, (n - head) / step * step); at < n; at += S::lanes) {
+            if (at + S::lanes > n) return part(at, int(n - at));
+            entry.exact_top ? whole<true>(Width<1>(), at) : whole<false>(Width<1>(), at);
         }
     }
 
-    void rest() const {
-        for_vectors<S>(n - head, [&](auto width, ptrdiff_t i, int) { (*this)(width, i); });
-    }
-
 private:
-    Scaling<S> scaling;
     const T* from = nullptr;
     T* to = nullptr;
     ptrdiff_t n = 0, head = 0;
-    bool exact = false, streaming = false;
+    bool streaming = false;
 
     template <bool ExactTop, class Width>
     SOFTMAX_INLINE void whole(Width width, ptrdiff_t at) const {
-        V e[width()];
-        for (int a = 0; a < width(); ++a) e[a] = scaling.template scale<ExactTop>(load<S>(from + at + a * S::lanes));
+        V v[width()];
+        for (int a = 0; a < width(); ++a) v[a] = entry.template finish<ExactTop>(load<S>(from + at + a * S::lanes));
         for (int a = 0; a < width(); ++a) {
             if (streaming) {
-                stream<S>(to + at + a * S::lanes, e[a]);
+                stream<S>(to + at + a * S::lanes, v[a]);
             } else {
-                store(to + at + a * S::lanes, e[a]);
+                store(to + at + a * S::lanes, v[a]);
             }
         }
     }
     void part(ptrdiff_t at, int count) const {
-        if (count <= 0) return;
-        const V e = load_first<S>(from + at, count, T(0));
-        store_first<S>(to + at, exact ? scaling.template scale<true>(e) : scaling.template scale<false>(e), count);
+        const V v = load_first<S>(from + at, count, T(0));
+        store_first<S>(to + at, entry.exact_top ? entry.template finish<true>(v) : entry.template finish<false>(v),
+                       count);
     }
 };
 
 constexpr ptrdiff_t pipeline_ahead = 2048;  // entries, asked for before their maximum is taken
 
-// Exponentials of n entries, stored and summed, and what is done beside them; `next` may be nullptr.
-template <class S, bool Tempered, class T>
+// Exponentials of n entries, summed and with Keep stored, and what is done beside them; `next` may be nullptr.
+template <class S, Summed What, bool Tempered, bool Keep, class T, class Entry>
 DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const T* next, T& next_maximum,
-              const Scaler<S>& previous) {
-    const Scaler<S> scaler = previous;
-    auto top = splat<S>(T(-INFINITY));
-    const Sum sum =
-        sum_exponentials<S, false, Tempered, true>(x, n, row, T(0), kept, [&](auto width, ptrdiff_t i, int count) {
-            if (next != nullptr) {
-                typename S::V v[width()];
-                load_all<S>(v, next + i, count, T(-INFINITY));
-                for (int a = 0; a < width(); ++a) {
-                    prefetch<S>(next + i + a * S::lanes, pipeline_ahead);
-                    top = max(v[a], top);
-                }
-            }
-            scaler(width, i);
-        });
+              const Finisher<S, Entry>& previous) {
+    using V = typename S::V;
+    const Finisher<S, Entry> finisher = previous;
+    const T* const ahead = next == nullptr ? x : next;
+    V top = splat<S>(T(-INFINITY));
+    const auto raise = [&](const V& v) { top = max(v, top); };
+    const Sum sum = sum_exponentials<S, What, Tempered, Keep>(x, n, row, T(0), kept, [&](auto width, ptrdiff_t i) {
+        prefetch<S>(width, ahead + i, pipeline_ahead);
+        for (int a = 0; a < width(); ++a) raise(load<S>(ahead + i + a * S::lanes));
+        finisher(width, i);
+    });
+    constexpr ptrdiff_t step = interleaved<S> * S::lanes;
+    const ptrdiff_t done = n / step * step;
+    finisher.rest(done);
+    for (ptrdiff_t i = done; next != nullptr && i < n; i += S::lanes) {
+        raise(load_first<S>(next + i, int(std::min<ptrdiff_t>(S::lanes, n - i)), T(-INFINITY)));
+    }
     next_maximum = fold(top, [](const auto& a, const auto& b) { return max(a, b); });
     return sum.total;
 }
 
-// A row is one unit of work, a long one as many as it has blocks.
+// Entries of the buffer for rows that are not contiguous, or whose results are not to be read again; as rows of it.
 template <class T>
-struct Units {
-    const ptrdiff_t n, length = n <= short_row<T> ? n : block_length, in_row = (n + length - 1) / length;
+constexpr ptrdiff_t pipeline_buffer = 196608 / sizeof(T);
+constexpr ptrdiff_t pipeline_slots = 6;
 
-    ptrdiff_t row(ptrdiff_t unit) const { return in_row == 1 ? unit : unit / in_row; }
-    ptrdiff_t block(ptrdiff_t unit) const { return unit - row(unit) * in_row; }
-    ptrdiff_t first(ptrdiff_t unit) const { return block(unit) * length; }
-    ptrdiff_t count(ptrdiff_t unit) const { return std::min(length, n - first(unit)); }
-};
+// Whether rows of n entries, in memory or not as they are, can be taken this way. Six of them fit the buffer; or they and
+// their results are contiguous, and a row of softmax, which is read once more where it turns out not to be ordinary, is
+// not where its exponentials are kept.
+template <bool Log, class T>
+bool fits_pipeline(ptrdiff_t n, bool contiguous, bool in_place, bool streaming) {
+    if (n <= short_row<T> && pipeline_slots * n <= pipeline_buffer<T>) return true;
+    if (Log) return contiguous;
+    return contiguous && !streaming && (n <= short_row<T> || !in_place);
+}
 
-// What is known of a row whose exponentials are stored.
-template <class S>
-struct Summed {
-    using T = typename S::T;
-    PerBlock<KeptPair<S, T>> pairs;
-    BlockPair<T> last;  // of the last block as it is: all there is of a short row
-    Scaling<S> scaling;
-    T octaves = 0;
-    bool to_scale = false;  // else all is done
-
-    explicit Summed(ptrdiff_t blocks) : pairs(blocks * block_length), last() {}
-};
-
-// Entries of buffers for rows that are not contiguous, or whose results are not to be read again.
-template <class T>
-constexpr ptrdiff_t pipeline_buffer = 131072 / sizeof(T);
-
-// x_at(i) and out_at(i) are the rows, of which all are alike. They are contiguous, or four of them fit the buffer; a long
-// row's result is contiguous and not the row itself, which is read once more where it turns out not to be ordinary.
-template <class S, bool Tempered, class T, class RowAt, class OutAt>
-void softmax_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature) {
-    const Units<T> units = {x_at(0).n};
+// What finishes a row, from the pair of its maximum and its sum; nothing, where that is no ordinary one and has been seen
+// to here.
+template <class S, bool Log, bool Tempered, class T>
+struct Family {
+    using Entry = std::conditional_t<Log, Logarithm<S, Tempered>, Scaling<S>>;
+    static constexpr Summed what = Log ? logs<S> : Summed::shares;
+    const double temperature;
     const Temperature<T> constants = temperature_constants<T>(temperature);
-    alignas(64) T buffer[pipeline_buffer<T>];
-    const auto slot = [&](ptrdiff_t number) { return buffer + number * units.length; };
-    const auto read = [&](ptrdiff_t unit) {
-        return x_at(units.row(unit)).block(units.first(unit), units.count(unit), slot(unit % 2));
-    };
-    const auto kept = [&](ptrdiff_t unit) {
-        return out_at(units.row(unit)).block(units.first(unit), slot(2 + unit % 2));
-    };
 
-    Summed<S> summed[2] = {Summed<S>(units.in_row), Summed<S>(units.in_row)};
-    const auto scaler_of = [&](ptrdiff_t unit) -> Scaler<S> {
-        Summed<S>& row = summed[units.row(unit) % 2];
-        if (!row.to_scale) return {};
-        const OutRow<T> out = out_at(units.row(unit));
-        const T down = units.in_row == 1 ? T(0) : row.pairs[units.block(unit)].octaves(constants) - row.octaves;
-        T* const from = kept(unit);
-        T* const to = out.direct() ? out.at(units.first(unit)) : from;
-        const ptrdiff_t n = units.count(unit);
-        if (down == T(0)) return {from, to, n, row.scaling, out.streaming};
-        if (down >= near_octaves<T>) {
-            return {from, to, n, row.scaling.times_power(T(std::ldexp(1.0, int(down)))), out.streaming};
-        }
-        scale_block<S>(from, n, row.scaling, down);
-        return {};
-    };
-    const auto deliver = [&](ptrdiff_t unit) {
-        const OutRow<T> out = out_at(units.row(unit));
-        if (!out.direct() && summed[units.row(unit) % 2].to_scale)
-            out.put(units.first(unit), units.count(unit), kept(unit));
-    };
-    const auto finish = [&](ptrdiff_t i) {
-        Summed<S>& row = summed[i % 2];
-        bool in_range = row.last.in_range(constants);
-        const BlockPair<T> all = units.in_row == 1 ? row.last : combine(row.pairs, constants, in_range);
-        row.to_scale = false;
+    Reduction<S> reduction(T maximum) const { return Reduction<S>(splat<S>(maximum), constants); }
+
+    // Whether there is an entry; `row` is the reduction of the maximum.
+    bool finish(const Row<T>& x, const BlockPair<T>& all, const Reduction<S>& row, bool in_range, const OutRow<T>& out,
+                Entry& entry) const {
         if (std::isnan(all.total.high)) {
-            fill(x_at(i), not_a_number<T>, T(0), T(0), out_at(i));
-        } else if (!in_range || all.empty()) {
-            softmax_row<S>(x_at(i), temperature, out_at(i), 1);
-        } else {
-            const Reduction<S> reduction(splat<S>(all.maximum), constants);
-            row.scaling = scaling_of<S, Tempered>(all.total, all.maximum, reduction);
-            row.octaves = all.octaves;
-            row.to_scale = true;
+            fill(x, not_a_number<T>, T(0), T(0), out);
+            return false;
         }
+        if (!in_range || all.empty()) {
+            (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(x, temperature, out, 1);
+            return false;
+        }
+        if constexpr (Log) {
+            const DD others = others_beside<S, Tempered>(x, all.total, all.maximum, row, true, 1);
+            entry = Entry(all.maximum, T(log_total<T>(others).high), constants);
+        } else {
+            entry = scaling_of<S, Tempered>(all.total, all.maximum, row, x.n);
+        }
+        return true;
+    }
+};
+
+// Rows of up to `short_row` entries, two rows apart. x_at(i) and out_at(i) are the rows, of which all are alike.
+template <class S, bool Log, bool Tempered, class T, class RowAt, class OutAt>
+void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature) {
+    using Of = Family<S, Log, Tempered, T>;
+    const Of family = {temperature};
+    const ptrdiff_t n = x_at(0).n;
+    const bool direct = x_at(0).direct(), out_direct = out_at(0).direct(), keeps = out_at(0).keeps(),
+               streaming = out_at(0).streaming;
+    alignas(64) T buffer[pipeline_buffer<T>];
+    const auto slot = [&](ptrdiff_t number) { return buffer + number * n; };
+    // Softmax goes on with exponentials, log_softmax with the entries themselves.
+    const auto x_slot = [&](ptrdiff_t i) { return slot(i % (Log ? 5 : 3)); };
+    const auto read = [&](ptrdiff_t i) -> const T* {
+        const Row<T> x = x_at(i);
+        return direct ? reinterpret_cast<const T*>(x.data) : x.block(0, n, x_slot(i));
+    };
+    const auto kept = [&](ptrdiff_t i) -> T* { return Log ? x_slot(i) : keeps ? out_at(i).at(0) : slot(3 + i % 3); };
+
+    struct {
+        const T* x;
+        T maximum;
+        Finisher<S, typename Of::Entry> finisher;
+    } places[4];  // of the rows i, i + 1, i + 2 and what is left of i - 2
+    for (ptrdiff_t i = 0; i < std::min<ptrdiff_t>(2, rows); ++i) {
+        places[i].x = read(i);
+        places[i].maximum = maximum_of<S>(places[i].x, n);
+    }
+    for (ptrdiff_t i = 0; i < rows + 2; ++i) {
+        auto &here = places[i % 4], &ahead = places[(i + 2) % 4];
+        const auto& behind = ahead.finisher;
+        if (i < rows) {
+            ahead.x = i + 2 < rows ? read(i + 2) : nullptr;
+            T* const e = kept(i);
+            const OutRow<T> out = out_at(i);
+            const Reduction<S> row = family.reduction(here.maximum);
+            BlockPair<T> pair = {here.maximum, T(0), {0.0, 0.0}};
+            const bool in_range = pair.in_range(family.constants);
+            if (in_range && !pair.empty()) {
+                pair.total = sum_beside<S, Of::what, Tempered, !Log>(here.x, n, row, e, ahead.x, ahead.maximum, behind);
+            } else {
+                behind.rest(0);
+                if (ahead.x != nullptr) ahead.maximum = maximum_of<S>(ahead.x, n);
+            }
+            here.finisher.end();
+            if (family.finish(x_at(i), pair, row, in_range, out, here.finisher.entry)) {
+                here.finisher.begin(Log ? here.x : e, out_direct ? out.at(0) : e, n, streaming);
+            }
+        } else {
+            behind.rest(0);
+        }
+        if (!out_direct && behind.begun()) out_at(i - 2).put(0, n, kept(i - 2));
+        if (i >= rows) ahead.finisher.end();
+    }
+}
+
+// Longer rows by their blocks, one after the other, each beside the same of the row before.
+template <class S, bool Log, bool Tempered, class T, class RowAt, class OutAt>
+void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature) {
+    using Of = Family<S, Log, Tempered, T>;
+    using Pending = Finisher<S, typename Of::Entry>;
+    const Of family = {temperature};
+    const ptrdiff_t n = x_at(0).n, in_row = (n + block_length - 1) / block_length, count = rows * in_row;
+    const auto first = [&](ptrdiff_t unit) { return unit % in_row * block_length; };
+    const auto length = [&](ptrdiff_t unit) { return std::min(block_length, n - first(unit)); };
+    const auto entries = [&](ptrdiff_t unit) {
+        return reinterpret_cast<const T*>(x_at(unit / in_row).data) + first(unit);
+    };
+    const auto result = [&](ptrdiff_t unit) { return out_at(unit / in_row).at(first(unit)); };
+    struct {
+        std::unique_ptr<PerBlock<KeptPair<S, T>>> pairs;
+        typename Of::Entry entry;
+        T octaves = 0;
+        bool to_finish = false;
+    } two[2];
+    for (auto& row : two) row.pairs.reset(new PerBlock<KeptPair<S, T>>(n));
+    const auto begin = [&](ptrdiff_t unit, Pending& finisher) {
+        auto& row = two[unit / in_row % 2];
+        if (!row.to_finish) return;
+        T* const to = result(unit);
+        finisher.entry = row.entry;
+        if constexpr (!Log) {
+            const T down = (*row.pairs)[unit % in_row].octaves(family.constants) - row.octaves;
+            if (down < near_octaves<T>) return scale_block<S>(to, length(unit), row.entry, down);
+            if (down != T(0)) finisher.entry = row.entry.times_power(T(std::ldexp(1.0, int(down))));
+        }
+        finisher.begin(Log ? entries(unit) : to, to, length(unit), out_at(unit / in_row).streaming);
     };
 
-    const ptrdiff_t count = rows * units.in_row;
-    const T* x = read(0);
-    T maximum = maximum_of<S>(x, units.count(0));
-    for (ptrdiff_t unit = 0; unit < count + units.in_row; ++unit) {
-        const ptrdiff_t before = unit - units.in_row;
-        const Scaler<S> scaler = before < 0 ? Scaler<S>() : scaler_of(before);
+    T maximum = maximum_of<S>(entries(0), length(0));
+    for (ptrdiff_t unit = 0; unit < count + in_row; ++unit) {
+        Pending finisher;
+        if (unit >= in_row) begin(unit - in_row, finisher);
         if (unit >= count) {
-            scaler.rest();
-        } else {
-            Summed<S>& row = summed[units.row(unit) % 2];
-            BlockPair<T>& pair = row.last;
-            const ptrdiff_t n = units.count(unit);
-            const T* const next = unit + 1 < count ? read(unit + 1) : nullptr;
-            pair = {maximum, T(0), {0.0, 0.0}};
-            const bool alike = next == nullptr || units.count(unit + 1) == n;
-            if (alike && pair.in_range(constants) && !pair.empty()) {
-                const Reduction<S> reduction(splat<S>(maximum), constants);
-                pair.octaves = first_lane<S>(reduction.octaves);
-                pair.total = sum_beside<S, Tempered>(x, n, reduction, kept(unit), next, maximum, scaler);
-            } else {
-                scaler.rest();
-                if (next != nullptr) maximum = maximum_of<S>(next, units.count(unit + 1));
-                if (units.in_row > 1 || !pair.empty()) sum_block<S, Tempered>(x, n, constants, kept(unit), pair);
-            }
-            if (units.in_row > 1) row.pairs[units.block(unit)] = KeptPair<S, T>(pair);
-            x = next;
+            finisher.rest(0);
+            continue;
         }
-        if (before >= 0) deliver(before);
-        if (unit < count && units.block(unit) == units.in_row - 1) finish(units.row(unit));
+        auto& row = two[unit / in_row % 2];
+        const T* const next = unit + 1 < count ? entries(unit + 1) : nullptr;
+        T* const e = Log ? nullptr : result(unit);
+        BlockPair<T> pair = {maximum, T(0), {0.0, 0.0}};
+        const bool alike = next == nullptr || length(unit + 1) == length(unit);
+        if (alike && pair.in_range(family.constants) && !pair.empty()) {
+            pair.total = sum_beside<S, Of::what, Tempered, !Log>(entries(unit), length(unit), family.reduction(maximum),
+                                                                 e, next, maximum, finisher);
+        } else {
+            finisher.rest(0);
+            if (next != nullptr) maximum = maximum_of<S>(next, length(unit + 1));
+            sum_block<S, Of::what, Tempered>(entries(unit), length(unit), family.constants, e, pair);
+        }
+        (*row.pairs)[unit % in_row] = KeptPair<S, T>(pair);
+        if (unit % in_row == in_row - 1) {
+            const ptrdiff_t i = unit / in_row;
+            bool in_range;
+            const BlockPair<T> all = combine(*row.pairs, family.constants, in_range);
+            row.octaves = all.octaves;
+            row.to_finish = family.finish(x_at(i), all, family.reduction(all.maximum), in_range, out_at(i), row.entry);
+        }
     }
+}
+
+template <class S, bool Log, bool Tempered, class T, class RowAt, class OutAt>
+void family_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature) {
+    (x_at(0).n <= short_row<T> ? short_rows<S, Log, Tempered, T, RowAt, OutAt>
+                               : long_rows<S, Log, Tempered, T, RowAt, OutAt>)(rows, x_at, out_at, temperature);
 }
 
 }  // namespace softmax::SOFTMAX_ISA

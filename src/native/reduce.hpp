@@ -38,11 +38,14 @@ SOFTMAX_INLINE void for_vectors(std::ptrdiff_t n, const Body& body) {
 
 // Asks for the entries a block ahead (or behind), while the processor is busy with these: rows and blocks are taken in
 // order, and the hardware, which looks at addresses, stops at their ends.
-template <class S, class T>
-SOFTMAX_INLINE void prefetch([[maybe_unused]] const T* x, [[maybe_unused]] std::ptrdiff_t entries) {
+template <class S, class Width, class T>
+SOFTMAX_INLINE void prefetch(Width width, [[maybe_unused]] const T* x, [[maybe_unused]] std::ptrdiff_t entries) {
 #if defined(__GNUC__) || defined(__clang__)
+    constexpr std::ptrdiff_t line = 64 / sizeof(T);
     const auto address = reinterpret_cast<std::uintptr_t>(x) + std::uintptr_t(entries * std::ptrdiff_t(sizeof(T)));
-    __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2);
+    for (std::ptrdiff_t i = 0; i < width() * S::lanes; i += line) {
+        __builtin_prefetch(reinterpret_cast<const void*>(address + std::size_t(i) * sizeof(T)), 0, 2);
+    }
 #endif
 }
 
@@ -80,43 +83,49 @@ bool any_above(const T* x, std::ptrdiff_t n, T limit) {
     return fold(above, [](const auto& a, const auto& b) { return a | b; }) != 0;
 }
 
+// What is summed, and for what: all exponentials, to divide by; all of them, for a logarithm; or those below the maximum.
+enum class Summed { shares, logs, others };
+
 // Where an accumulator of exponentials begins. Above any of them, a sum takes three additions without error instead of
-// six; what it drops is below 2^-40 of the row's maximum. Others (see below) may be so small that it begins at 0.
-template <class T, bool Others>
+// six; what it drops is below 2^-40 of the row's maximum. Others may be so small that it begins at 0.
+template <class T, Summed What>
 constexpr T starting_sum() {
-    return Others ? T(0) : T(Float<T>::guard == 64 ? 0x1p65 : 0x1p129);
+    return What == Summed::others ? T(0) : T(Float<T>::guard == 64 ? 0x1p65 : 0x1p129);
 }
 
 // Where sums need more than 0.4 ulp of each term: under a logarithm, and to stay within 2 ulp beside the roundings that a
 // temperature or the lack of a fused multiply-add bring.
 #if defined(SOFTMAX_EMULATED_FMA)
-template <bool Others, bool Tempered>
+template <Summed What, bool Tempered>
 constexpr bool fine = true;
 #else
-template <bool Others, bool Tempered>
-constexpr bool fine = Others || Tempered;
+template <Summed What, bool Tempered>
+constexpr bool fine = What != Summed::shares || Tempered;
 #endif
+// With a table every exponential is that fine.
+template <class S>
+constexpr Summed logs = table_bits<S> > 0 ? Summed::shares : Summed::logs;
 
 // Terms of one accumulator, so many that what `lows` rounds off stays below 0.1 ulp of the sum.
 template <class S>
 constexpr int terms = table_bits<S> == 3 ? 32 : 64;
 
 // sum + roundings + lows = the exponentials that were added, but for roundings of the two small ones.
-template <class S, bool Others>
+template <class S, Summed What>
 struct Accumulator {
     using V = typename S::V;
     using T = typename S::T;
-    V sum = splat<S>(starting_sum<T, Others>()), roundings = splat<S>(T(0)), lows = splat<S>(T(0));
+    V sum = splat<S>(starting_sum<T, What>()), roundings = splat<S>(T(0)), lows = splat<S>(T(0));
 
     SOFTMAX_INLINE void add(const Exponential<S>& e) {
-        const Pair<V> next = Others ? two_sum(sum, e.high) : fast_two_sum(sum, e.high);
+        const Pair<V> next = What == Summed::others ? two_sum(sum, e.high) : fast_two_sum(sum, e.high);
         sum = next.high;
         roundings = roundings + next.low;
         lows = e.add_low(lows);
     }
     // total = total + all that was added.
     SOFTMAX_INLINE void add_to(Pair<V>& total) const {
-        const Pair<V> next = two_sum(total.high, V(sum - starting_sum<T, Others>()));
+        const Pair<V> next = two_sum(total.high, V(sum - starting_sum<T, What>()));
         total = {next.high, total.low + (next.low + (roundings + lows))};
     }
 };
@@ -134,8 +143,8 @@ DD across(const Pair<typename S::V>& total) {
 
 // Sum of exponentials, times 2^guard as they are, to far below an ulp of T.
 struct Sum {
-    DD total;               // of all entries, or of those below the maximum (Others); NaN where one is NaN
-    std::ptrdiff_t maxima;  // how many entries equal the maximum (counted with Others only)
+    DD total;               // of all entries, or of those below the maximum (Summed::others); NaN where one is NaN
+    std::ptrdiff_t maxima;  // how many entries equal the maximum (counted with Summed::others only)
 };
 
 // counts + 1 in the lanes of a comparison.
@@ -150,12 +159,12 @@ SOFTMAX_INLINE typename S::I count_lanes(const typename S::I& counts, const Lane
 
 // Exponentials of a block: their sum and, with Keep, each of them, rounded, in `kept`. That may be x itself.
 //
-// Others: leave the maxima themselves out and count them. log(sum) is then log1p of what is left, exact also where the
-// maximum holds all the weight but 1e-30.
+// Summed::others leaves the maxima themselves out and counts them. log(sum) is then log1p of what is left, exact also where
+// the maximum holds all the weight but 1e-30.
 //
-// `beside` is called with the place of the vectors at hand: for other work, which runs while the exponentials wait for one
-// another.
-template <class S, bool Others, bool Tempered, bool Keep, class T, class Beside>
+// `beside` is called with the place of the vectors at hand, where they are as many as are worked on at once: for other
+// work, which runs while the exponentials wait for one another.
+template <class S, Summed What, bool Tempered, bool Keep, class T, class Beside>
 SOFTMAX_INLINE Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row_reduction, T maximum, T* kept,
                                     const Beside& beside) {
     using V = typename S::V;
@@ -164,16 +173,16 @@ SOFTMAX_INLINE Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reductio
     Pair<V> total = {splat<S>(T(0)), splat<S>(T(0))};
     typename S::I counts = {};
     for (std::ptrdiff_t first = 0; first < n; first += part) {
-        Accumulator<S, Others> accumulator;
+        Accumulator<S, What> accumulator;
         for_vectors<S>(n - first < part ? n - first : part, [&](auto width, std::ptrdiff_t i, int count) {
             V v[width()];
             Exponential<S> e[width()];
             load_all<S>(v, x + first + i, count, T(-INFINITY));
-            exponentials<Tempered, fine<Others, Tempered>, S>(v, row, e);
-            beside(width, first + i, count);
+            exponentials<Tempered, fine<What, Tempered>, S>(v, row, e);
+            if constexpr (width() == interleaved<S>) beside(width, first + i);
             for (int a = 0; a < width(); ++a) {
                 if constexpr (Keep) store_first<S>(kept + first + i + a * S::lanes, e[a].value(), count);
-                if constexpr (Others) {
+                if constexpr (What == Summed::others) {
                     const auto top = v[a] == splat<S>(maximum);
                     e[a].clear_where(top);
                     counts = count_lanes<S>(counts, top);
@@ -183,23 +192,20 @@ SOFTMAX_INLINE Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reductio
         });
         accumulator.add_to(total);
     }
-    const auto maxima = Others ? fold(counts, [](const auto& a, const auto& b) { return a + b; }) : 0;
+    const auto maxima = What == Summed::others ? fold(counts, [](const auto& a, const auto& b) { return a + b; }) : 0;
     return {across<S>(total), std::ptrdiff_t(maxima)};
 }
 
-template <class S, bool Others, bool Tempered, bool Keep, class T>
+template <class S, Summed What, bool Tempered, bool Keep, class T>
 Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row, T maximum, T* kept) {
-    return sum_exponentials<S, Others, Tempered, Keep>(x, n, row, maximum, kept,
-                                                       [&](auto width, std::ptrdiff_t i, auto) {
-                                                           for (int a = 0; a < width(); ++a)
-                                                               prefetch<S>(x + i + a * S::lanes, block_length);
-                                                       });
+    return sum_exponentials<S, What, Tempered, Keep>(
+        x, n, row, maximum, kept, [&](auto width, std::ptrdiff_t i) { prefetch<S>(width, x + i, block_length); });
 }
 
-template <class S, bool Others, bool Tempered, class T>
+template <class S, Summed What, bool Tempered, class T>
 Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row, T maximum, T* kept) {
-    if (kept == nullptr) return sum_exponentials<S, Others, Tempered, false>(x, n, row, maximum, kept);
-    return sum_exponentials<S, Others, Tempered, true>(x, n, row, maximum, kept);
+    if (kept == nullptr) return sum_exponentials<S, What, Tempered, false>(x, n, row, maximum, kept);
+    return sum_exponentials<S, What, Tempered, true>(x, n, row, maximum, kept);
 }
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -23,12 +23,12 @@ DD widened(const Pair<T>& sum) {
 }
 
 // The sum of a row's exponentials by blocks. They are stored where `out` is given and contiguous.
-template <class S, bool Others, bool Tempered, class T>
+template <class S, Summed What, bool Tempered, class T>
 Sum sum_row(const Row<T>& x, const Reduction<S>& row, T maximum, const OutRow<T>* out, int threads) {
     const bool keep = out != nullptr && out->keeps();
     if (x.direct() && x.n <= short_row<T>) {
-        return sum_exponentials<S, Others, Tempered>(reinterpret_cast<const T*>(x.data), x.n, row, maximum,
-                                                     keep ? out->at(0) : nullptr);
+        return sum_exponentials<S, What, Tempered>(reinterpret_cast<const T*>(x.data), x.n, row, maximum,
+                                                   keep ? out->at(0) : nullptr);
     }
     struct BlockSum {
         Pair<T> total;
@@ -37,8 +37,8 @@ Sum sum_row(const Row<T>& x, const Reduction<S>& row, T maximum, const OutRow<T>
     PerBlock<BlockSum> sums(x.n);
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
         T buffer[block_length];
-        const Sum sum = sum_exponentials<S, Others, Tempered>(x.block(first, count, buffer), count, row, maximum,
-                                                              keep ? out->at(first) : nullptr);
+        const Sum sum = sum_exponentials<S, What, Tempered>(x.block(first, count, buffer), count, row, maximum,
+                                                            keep ? out->at(first) : nullptr);
         sums[block] = {narrowed<T>(sum.total), std::int32_t(sum.maxima)};
     });
     Sum all = {};
@@ -62,31 +62,40 @@ Top<S> exponential_of_maximum(typename S::T maximum, const Reduction<S>& row) {
     return {e.value(), two_sum(double(first_lane<S>(pair.high)), double(first_lane<S>(pair.low)))};
 }
 
-// What exponentials are multiplied with, as high + low; what equals `top`, the maximum's, becomes `top_value`.
+// Rows of up to so many entries are scaled with an exact maximum whether it shows or not: to ask would cost more, for no
+// processor can guess the answer.
+constexpr ptrdiff_t always_exact = 2048;
+
+// What exponentials are multiplied with, as high + low. With ExactTop, what equals `top`, the maximum's, becomes the
+// maximum's exact exponential scaled, if that is at least 1/2: `top_low` is what top high then lacks. Below 1/2 its own
+// rounding shows no more than that of its neighbours, which may equal it when they are rounded; no exponential is -1.
 template <class S>
 struct Scaling {
     using V = typename S::V;
     using T = typename S::T;
-    V high, low, top, top_value;
+    V high, low, top, top_low;
+    bool exact_top = false;
 
     Scaling() = default;
     explicit Scaling(DD factor)
         : high(splat<S>(T(factor.high))),
           low(splat<S>(T((factor.high - double(T(factor.high))) + factor.low))),
           top(splat<S>(T(0))),
-          top_value(splat<S>(T(0))) {}
-    // With the maximum's exponential as it is exactly, and as it is among the others.
-    Scaling(DD factor, DD exact_top, const V& among_others) : Scaling(factor) {
-        top = among_others;
-        top_value = splat<S>(T(multiply(factor, exact_top).high));
+          top_low(splat<S>(T(0))) {}
+    // With the maximum's exponential as it is exactly, and as it is among the others, in a row of n.
+    Scaling(DD factor, DD exact, const V& among_others, ptrdiff_t n) : Scaling(factor) {
+        const V value = splat<S>(T(multiply(factor, exact).high));
+        set_top(among_others, value);
+        const T exact_value = first_lane<S>(value);
+        exact_top =
+            n <= always_exact || (exact_value >= T(0.5) && first_lane<S>(finish<false>(among_others)) != exact_value);
     }
-    // One row a lane: a `top` that no exponential equals where it needs no value of its own.
-    static Scaling of_lanes(const Pair<V>& factor, const Pair<V>& exact_top, const V& among_others) {
+    // One row a lane.
+    static Scaling of_lanes(const Pair<V>& factor, const Pair<V>& exact, const V& among_others) {
         Scaling lanes;
         lanes.high = factor.high;
         lanes.low = factor.low;
-        lanes.top_value = multiply(factor, exact_top).high;
-        lanes.top = lanes.top_value >= splat<S>(T(0.5)) ? among_others : splat<S>(T(-1));
+        lanes.set_top(among_others, multiply(factor, exact).high);
         return lanes;
     }
     Scaling times_power(T power) const {  // for exponentials that are `power` times smaller relative to the row
@@ -96,14 +105,18 @@ struct Scaling {
         down.top = top / power;
         return down;
     }
-    // Below 1/2 the maximum's own rounding shows no more than that of its neighbours.
-    bool exact_top() const { return first_lane<S>(top_value) >= T(0.5); }
 
     template <bool ExactTop>
-    SOFTMAX_INLINE V scale(const V& e) const {
-        const V scaled = fma(e, high, V(e * low));
-        if constexpr (!ExactTop) return scaled;
-        return e == top ? top_value : scaled;
+    SOFTMAX_INLINE V finish(const V& e) const {
+        V error = e * low;
+        if constexpr (ExactTop) error = e == top ? top_low : error;
+        return fma(e, high, error);
+    }
+
+private:
+    SOFTMAX_INLINE void set_top(const V& among_others, const V& value) {
+        top = value >= splat<S>(T(0.5)) ? among_others : splat<S>(T(-1));
+        top_low = fma(V(-among_others), high, value);
     }
 };
 
@@ -115,7 +128,7 @@ void scale_stored(T* e, ptrdiff_t n, const Scaling<S>& row_scaling) {
         typename S::V v[width()];
         load_all<S>(v, e + i, count, T(0));
         for (int a = 0; a < width(); ++a) {
-            store_first<S>(e + i + a * S::lanes, scaling.template scale<ExactTop>(v[a]), count);
+            store_first<S>(e + i + a * S::lanes, scaling.template finish<ExactTop>(v[a]), count);
         }
     });
 }
@@ -129,10 +142,8 @@ void exponentiate(const T* x, ptrdiff_t n, const Reduction<S>& row_reduction, T*
         Exponential<S> e[width()];
         load_all<S>(v, x + i, count, T(-INFINITY));
         exponentials<Tempered, false, S>(v, row, e);
-        for (int a = 0; a < width(); ++a) {
-            prefetch<S>(x + i + a * S::lanes, -block_length);  // blocks are taken last to first
-            store_first<S>(to + i + a * S::lanes, e[a].value(), count);
-        }
+        prefetch<S>(width, x + i, -block_length);  // blocks are taken last to first
+        for (int a = 0; a < width(); ++a) store_first<S>(to + i + a * S::lanes, e[a].value(), count);
     });
 }
 
@@ -149,7 +160,7 @@ void scale_block(T* e, ptrdiff_t n, const Scaling<S>& scaling, T octaves) {
         for (ptrdiff_t i = 0; i < n; ++i) e[i] *= power;
     } else {
         const Scaling<S> down = scaling.times_power(T(std::ldexp(1.0, int(octaves))));
-        (scaling.exact_top() ? scale_stored<S, true, T> : scale_stored<S, false, T>)(e, n, down);
+        (scaling.exact_top ? scale_stored<S, true, T> : scale_stored<S, false, T>)(e, n, down);
     }
 }
 
@@ -160,13 +171,13 @@ DD quotient(DD a, DD b) {
     return divide(a, b);
 }
 
-// The scaling of a row by its total. Where no entry comes near 1/2, the maximum needs no value of its own.
+// The scaling of a row of n by its total. Where no entry comes near 1/2, the maximum needs no value of its own.
 template <class S, bool Tempered, class T>
-Scaling<S> scaling_of(DD total, T maximum, const Reduction<S>& row) {
+Scaling<S> scaling_of(DD total, T maximum, const Reduction<S>& row, ptrdiff_t n) {
     const DD factor = quotient<T>(DD{1.0, 0.0}, total);
-    if (factor.high < std::ldexp(0.25, -Float<T>::guard)) return Scaling<S>(factor);
+    if (n > always_exact && factor.high < std::ldexp(0.25, -Float<T>::guard)) return Scaling<S>(factor);
     const Top<S> top = exponential_of_maximum<S, Tempered>(maximum, row);
-    return Scaling<S>(factor, top.exact, top.value);
+    return Scaling<S>(factor, top.exact, top.value, n);
 }
 
 // out = exponentials scaled and moved by octaves, those that `out` holds already if it keeps what is stored.
@@ -187,9 +198,9 @@ template <class S, bool Tempered, class T>
 void softmax_ordinary(Row<T> x, T maximum, double temperature, const OutRow<T>& out, int threads) {
     temperature = normalize(x, maximum, temperature);
     const Reduction<S> row(splat<S>(maximum), temperature_constants<T>(temperature));
-    const Sum sum = sum_row<S, false, Tempered>(x, row, maximum, &out, threads);
+    const Sum sum = sum_row<S, Summed::shares, Tempered>(x, row, maximum, &out, threads);
     if (std::isnan(sum.total.high)) return fill(x, not_a_number<T>, T(0), T(0), out);
-    scale_row<S, Tempered>(x, row, scaling_of<S, Tempered>(sum.total, maximum, row), out, threads);
+    scale_row<S, Tempered>(x, row, scaling_of<S, Tempered>(sum.total, maximum, row, x.n), out, threads);
 }
 
 // The monoid's pair of a block: exponentials relative to the block's own maximum, in units of 2^octaves.
@@ -218,7 +229,7 @@ struct KeptPair {
 };
 
 // With `kept`, the exponentials are stored there.
-template <class S, bool Tempered, class T>
+template <class S, Summed What, bool Tempered, class T>
 void sum_block(const T* x, ptrdiff_t n, const Temperature<T>& constants, T* kept, BlockPair<T>& pair) {
     pair.octaves = T(0);
     pair.total = {0.0, 0.0};
@@ -230,7 +241,7 @@ void sum_block(const T* x, ptrdiff_t n, const Temperature<T>& constants, T* kept
     } else if (pair.in_range(constants)) {
         const Reduction<S> row(splat<S>(pair.maximum), constants);
         pair.octaves = first_lane<S>(row.octaves);
-        pair.total = sum_exponentials<S, false, Tempered, T>(x, n, row, pair.maximum, kept).total;
+        pair.total = sum_exponentials<S, What, Tempered, T>(x, n, row, pair.maximum, kept).total;
     }
 }
 
@@ -255,6 +266,37 @@ BlockPair<T> combine(PerBlock<KeptPair<S, T>>& pairs, const Temperature<T>& cons
     return all;
 }
 
+// The pairs of all blocks, and their product. With `kept`, the exponentials are stored there. Not in range: the total says
+// nothing, and nothing is stored.
+template <class S, Summed What, bool Tempered, class T>
+BlockPair<T> sum_blocks(const Row<T>& x, const Temperature<T>& constants, PerBlock<KeptPair<S, T>>& pairs,
+                        const OutRow<T>* kept, int threads, bool& in_range) {
+    const auto for_each = [&](const auto& body) {
+        for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
+            T buffer[block_length];
+            BlockPair<T> pair = {pairs[block].maximum, T(0), {0.0, 0.0}};
+            body(x.block(first, count, buffer), count, first, pair);
+            pairs[block] = KeptPair<S, T>(pair);
+        });
+    };
+    if (kept != nullptr) {  // perhaps in place: all maxima before the first exponential is written
+        for_each([&](const T* entries, ptrdiff_t n, ptrdiff_t, BlockPair<T>& pair) {
+            pair.maximum = maximum_of<S>(entries, n);
+        });
+        const BlockPair<T> all = combine(pairs, constants, in_range);
+        if (!in_range) return all;
+        for_each([&](const T* entries, ptrdiff_t n, ptrdiff_t first, BlockPair<T>& pair) {
+            sum_block<S, What, Tempered>(entries, n, constants, kept->at(first), pair);
+        });
+    } else {  // a block is read from memory once
+        for_each([&](const T* entries, ptrdiff_t n, ptrdiff_t, BlockPair<T>& pair) {
+            pair.maximum = maximum_of<S>(entries, n);
+            sum_block<S, What, Tempered>(entries, n, constants, (T*)nullptr, pair);
+        });
+    }
+    return combine(pairs, constants, in_range);
+}
+
 // A long row by the monoid: the pair of each block, their product, and each block scaled. While the row stays in the
 // cache, its exponentials are kept in the result between the two. False, with nothing written, where a block is out of
 // range.
@@ -265,36 +307,15 @@ bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out
     const Temperature<T> constants = temperature_constants<T>(temperature);
     PerBlock<KeptPair<S, T>> pairs(x.n);
     bool in_range;
-    const auto for_each = [&](const auto& body) {
-        for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t block) {
-            T buffer[block_length];
-            BlockPair<T> pair = {pairs[block].maximum, T(0), {0.0, 0.0}};
-            body(x.block(first, count, buffer), count, out.at(first), pair);
-            pairs[block] = KeptPair<S, T>(pair);
-        });
-    };
-    if (keep) {  // perhaps in place: all maxima before the first exponential is written
-        for_each(
-            [&](const T* entries, ptrdiff_t n, T*, BlockPair<T>& pair) { pair.maximum = maximum_of<S>(entries, n); });
-        combine(pairs, constants, in_range);
-        if (!in_range) return false;
-        for_each([&](const T* entries, ptrdiff_t n, T* kept, BlockPair<T>& pair) {
-            sum_block<S, Tempered>(entries, n, constants, kept, pair);
-        });
-    } else {  // a block is read from memory once
-        for_each([&](const T* entries, ptrdiff_t n, T*, BlockPair<T>& pair) {
-            pair.maximum = maximum_of<S>(entries, n);
-            sum_block<S, Tempered>(entries, n, constants, (T*)nullptr, pair);
-        });
-    }
-    const BlockPair<T> all = combine(pairs, constants, in_range);
+    const BlockPair<T> all =
+        sum_blocks<S, Summed::shares, Tempered>(x, constants, pairs, keep ? &out : nullptr, threads, in_range);
     if (!in_range || (all.empty() && !std::isnan(all.total.high))) return false;
     if (std::isnan(all.total.high)) {
         fill(x, not_a_number<T>, T(0), T(0), out);
         return true;
     }
     const Reduction<S> row(splat<S>(all.maximum), constants);
-    const Scaling<S> scaling = scaling_of<S, Tempered>(all.total, all.maximum, row);
+    const Scaling<S> scaling = scaling_of<S, Tempered>(all.total, all.maximum, row, x.n);
     const ptrdiff_t last = pairs.blocks - 1;
     for_blocks(x.n, threads, [&](ptrdiff_t, ptrdiff_t, ptrdiff_t from_end) {
         const ptrdiff_t block = last - from_end;  // last to first: the caches hold the end of the row
