@@ -1,23 +1,31 @@
-// Rows that lie across memory (softmax along the first axis of a matrix): as many of them as a cache line has entries are
-// transposed into a buffer, worked on there like any other row, and transposed back.
+// Rows that lie across memory (softmax along the first axis of a matrix): as many of them as two cache lines have entries
+// are transposed into a buffer, worked on there like any other row, and transposed back.
 #pragma once
 
 #include "lanes.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 
-// Rows that are turned at a time: a whole cache line of each entry.
 template <class T>
-constexpr int turned = Simd<T>::lanes == 1 ? 1 : 64 / int(sizeof(T));
+constexpr int cache_line = 64 / int(sizeof(T));  // entries
 
 template <class T>
-constexpr ptrdiff_t longest_transposed = 262144 / (sizeof(T) * turned<T>);  // the buffer stays in the cache
+constexpr ptrdiff_t longest_transposed = 262144 / (sizeof(T) * cache_line<T>);  // the buffer stays in the cache
+
+// Rows of n that are turned at a time: whole cache lines of each entry, two neighbours where the buffer holds them.
+template <class T>
+constexpr int turned(ptrdiff_t n) {
+    return 2 * n <= longest_transposed<T> ? 2 * cache_line<T> : cache_line<T>;
+}
 
 // From row to row in the buffer: an odd number of cache lines, so that rows do not share places in the cache.
 template <class T>
 constexpr ptrdiff_t turned_stride(ptrdiff_t n) {
-    return ((n + turned<T> - 1) / turned<T> | 1) * turned<T>;
+    return ((n + cache_line<T> - 1) / cache_line<T> | 1) * cache_line<T>;
 }
+template <class T>
+constexpr ptrdiff_t turned_buffer =
+    turned_stride<T>(longest_transposed<T>) * cache_line<T> + 2 * cache_line<T> * cache_line<T>;
 
 // Whether adjacent rows are adjacent in memory, entry by entry.
 template <class T>
@@ -86,28 +94,52 @@ bool worth_streaming(const Batch<T>& x, const Batch<T>& out, ptrdiff_t rows, ptr
     return rows * n * ptrdiff_t(sizeof(T)) >= beyond_caches && x.data != out.data;
 }
 
+// Asks for the entries from `begin` to `end` of a tile's rows, one after the other: they lie so far apart that no processor
+// sees them coming.
+template <bool Write, class T>
+void ask_for(const Batch<T>& of, ptrdiff_t first, ptrdiff_t begin, ptrdiff_t end) {
+#if defined(__GNUC__) || defined(__clang__)
+    for (ptrdiff_t j = begin; j < end; ++j) __builtin_prefetch(of.entry(first, j), Write, 2);
+#endif
+}
+
+// `count` rows that lie across memory, from row `first` on. Beside each of them, a part of the tile behind is asked for.
+template <class T, class Body>
+void turn_rows(const Batch<T>& x, const Batch<T>* out, ptrdiff_t first, int count, ptrdiff_t n, bool more,
+               const Body& body) {
+    const int together = turned<T>(n);
+    alignas(64) T buffer[turned_buffer<T>];
+    const ptrdiff_t stride = turned_stride<T>(n);
+    read_transposed(x, first, count, n, buffer, stride);
+    const bool back = out != nullptr && across(*out);
+    for (int i = 0; i < count; ++i) {
+        char* row = reinterpret_cast<char*>(buffer + i * stride);
+        OutRow<T> to = {row, sizeof(T)};
+        if (out != nullptr && !back) to = {out->data + (first + i) * out->outer, out->inner, out->storage};
+        with_packed(Row<T>{row, sizeof(T), nullptr, 0, n}, out == nullptr ? nullptr : &to,
+                    [&](const Row<T>& x, const OutRow<T>* y) { body(x, y, first + i, 1); });
+        if (!more) continue;
+        ask_for<false>(x, first + together, i * n / together, (i + 1) * n / together);
+        if (back) ask_for<true>(*out, first + together, i * n / together, (i + 1) * n / together);
+    }
+    if (back) write_transposed(buffer, stride, *out, first, count, n);
+}
+
 // Calls body(row, out, i, threads) for every row: contiguous floats where that is possible, `out` a pointer to an OutRow or,
 // for a kernel without a result of the row's shape, nullptr.
 template <class T, class Body>
 void for_each_row(const Batch<T>& x, const Batch<char>* mask, const Batch<T>* out, ptrdiff_t rows, ptrdiff_t n,
                   const Body& body) {
-    constexpr int together = turned<T>;
-    if (together > 1 && rows > 1 && across(x) && mask == nullptr && n <= longest_transposed<T>) {
-        return for_rows((rows + together - 1) / together, n * together, [&](ptrdiff_t index, int) {
-            alignas(64) T buffer[turned_stride<T>(longest_transposed<T>) * together];
-            const ptrdiff_t stride = turned_stride<T>(n);
-            const ptrdiff_t first = index * together;
-            const int count = int(rows - first < together ? rows - first : together);
-            read_transposed(x, first, count, n, buffer, stride);
-            const bool back = out != nullptr && across(*out);
-            for (int i = 0; i < count; ++i) {
-                char* row = reinterpret_cast<char*>(buffer + i * stride);
-                OutRow<T> to = {row, sizeof(T)};
-                if (out != nullptr && !back) to = {out->data + (first + i) * out->outer, out->inner, out->storage};
-                with_packed(Row<T>{row, sizeof(T), nullptr, 0, n}, out == nullptr ? nullptr : &to,
-                            [&](const Row<T>& x, const OutRow<T>* y) { body(x, y, first + i, 1); });
+    const int together = turned<T>(n);
+    if (Simd<T>::lanes > 1 && rows > 1 && across(x) && mask == nullptr && n <= longest_transposed<T>) {
+        const ptrdiff_t tiles = (rows + together - 1) / together;
+        const ptrdiff_t piece = std::max<ptrdiff_t>(std::min<ptrdiff_t>(8, tiles / 8), rows_of_piece(n * together));
+        return for_row_pieces(tiles, n * together, piece, [&](ptrdiff_t begin, ptrdiff_t tiles_here) {
+            for (ptrdiff_t tile = begin; tile < begin + tiles_here; ++tile) {
+                const ptrdiff_t first = tile * together;
+                turn_rows(x, out, first, int(std::min<ptrdiff_t>(together, rows - first)), n,
+                          tile + 1 < begin + tiles_here, body);
             }
-            if (back) write_transposed(buffer, stride, *out, first, count, n);
         });
     }
     const bool streaming = out != nullptr && worth_streaming(x, *out, rows, n);

@@ -53,6 +53,15 @@ void cap(T* x, ptrdiff_t n, T c) {
     }
 }
 
+// The n entries of x, -inf where the mask is false; `to` may be x.
+template <class T>
+void leave_out(const T* x, const char* mask, ptrdiff_t stride, ptrdiff_t n, T* to) {
+    using S = Simd<T>;
+    ptrdiff_t i = 0;
+    for (; stride == 1 && i + S::lanes <= n; i += S::lanes) store(to + i, load_where<S>(x + i, mask + i, T(-INFINITY)));
+    for (; i < n; ++i) to[i] = mask[i * stride] ? x[i] : T(-INFINITY);
+}
+
 // One row of the input. A masked-out entry reads as -inf.
 template <class T>
 struct Row {
@@ -88,12 +97,13 @@ struct Row {
     // The entries from `first` on as contiguous memory: the row's own where possible, else a copy in `buffer`.
     const T* block(ptrdiff_t first, ptrdiff_t count, T* buffer) const {
         if (direct()) return reinterpret_cast<const T*>(data) + first;
-        gather(data + first * stride, stride, count, buffer, storage);
-        if (softcap != 0) cap(buffer, count, softcap);
-        if (mask != nullptr) {
-            const char* kept = mask + first * mask_stride;
-            for (ptrdiff_t i = 0; i < count; ++i) buffer[i] = kept[i * mask_stride] ? buffer[i] : T(-INFINITY);
+        const T* from = reinterpret_cast<const T*>(data) + first;
+        if (stride != ptrdiff_t(sizeof(T)) || storage != Storage::own || softcap != 0 || mask == nullptr) {
+            gather(data + first * stride, stride, count, buffer, storage);
+            from = buffer;
         }
+        if (softcap != 0) cap(buffer, count, softcap);
+        if (mask != nullptr) leave_out(from, mask + first * mask_stride, mask_stride, count, buffer);
         if (transformed()) {
             for (ptrdiff_t i = 0; i < count; ++i) {
                 buffer[i] = T(std::ldexp(double(buffer[i]) - double(shift), exponent));

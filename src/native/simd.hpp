@@ -173,6 +173,33 @@ SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
 }
 #endif
 
+// A vector of the numbers at `from`, `filler` where the byte at `kept` is 0.
+template <class S, class T>
+SOFTMAX_INLINE typename S::V load_where(const T* from, const char* kept, T filler) {
+    [[maybe_unused]] const auto left_out = splat<S>(filler);
+#if defined(__AVX512F__)
+    if constexpr (S::lanes == 16) {
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kept));
+        return (typename S::V)_mm512_mask_loadu_ps((__m512)left_out, _mm_test_epi8_mask(bytes, bytes), from);
+    } else if constexpr (S::lanes == 8) {
+        const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kept));
+        return (typename S::V)_mm512_mask_loadu_pd((__m512d)left_out, __mmask8(_mm_test_epi8_mask(bytes, bytes)), from);
+    }
+#elif defined(__AVX2__)
+    using I = typename S::I;
+    if constexpr (S::lanes == 8) {
+        const I wide = (I)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kept)));
+        return wide != 0 ? load<S>(from) : left_out;
+    } else if constexpr (S::lanes == 4) {
+        const I wide = (I)_mm256_cvtepi8_epi64(_mm_loadu_si32(kept));
+        return wide != 0 ? load<S>(from) : left_out;
+    }
+#endif
+    T numbers[S::lanes];
+    for (int i = 0; i < S::lanes; ++i) numbers[i] = kept[i] ? from[i] : filler;
+    return load<S>(numbers);
+}
+
 // Stores past the caches, for results that will not fit there; `to` is aligned to a whole vector. `end_streaming` makes
 // them visible to other threads.
 template <class S, class T>

@@ -73,6 +73,21 @@ inline void widen_vector(const Bits16*, float*, Storage) {}
 inline void narrow_vector(const float*, Bits16*) {}
 #endif
 
+// As many bfloat16 as a vector has lanes, each as `to_bfloat16`.
+inline void narrow_to_bfloat16(const float* from, Bits16* to) {
+#if defined(SOFTMAX_ONE_LANE)
+    *to = to_bfloat16(*from);
+#else
+    using S = Simd<float>;
+    using U = typename S::U;
+    typedef Bits16 Narrow __attribute__((vector_size(S::lanes * sizeof(Bits16))));
+    const typename S::V value = load<S>(from);
+    const U bits = bit_cast<U>(value), upper = bits >> 16, rounded = (bits + 0x7fff + (upper & 1)) >> 16;
+    const Narrow narrow = __builtin_convertvector(U(value == value ? rounded : (upper | 0x40)), Narrow);
+    std::memcpy(to, &narrow, sizeof narrow);
+#endif
+}
+
 inline void widen(const Bits16* from, std::ptrdiff_t n, float* to, Storage storage) {
     std::ptrdiff_t i = 0;
     if constexpr (half_lanes > 0) {
@@ -82,11 +97,13 @@ inline void widen(const Bits16* from, std::ptrdiff_t n, float* to, Storage stora
 }
 
 inline void narrow(const float* from, std::ptrdiff_t n, Bits16* to, Storage storage) {
+    constexpr int lanes = Simd<float>::lanes;
+    std::ptrdiff_t i = 0;
     if (storage == Storage::bfloat16) {
-        for (std::ptrdiff_t i = 0; i < n; ++i) to[i] = to_bfloat16(from[i]);
+        for (; i + lanes <= n; i += lanes) narrow_to_bfloat16(from + i, to + i);
+        for (; i < n; ++i) to[i] = to_bfloat16(from[i]);
         return;
     }
-    std::ptrdiff_t i = 0;
     if constexpr (half_lanes > 0) {
         for (; i + half_lanes <= n; i += half_lanes) narrow_vector(from + i, to + i);
     }
