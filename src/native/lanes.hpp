@@ -6,6 +6,8 @@
 // general row functions; what the vectors compute in such a lane is thrown away.
 #pragma once
 
+#include <optional>
+
 #include "logs.hpp"
 #include "tile.hpp"
 
@@ -149,6 +151,33 @@ void for_tiles(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t rows, ptrdi
     });
 }
 
+// Calls begin(tile, state) for the tiles of a batch of rows, read and masked, and end(tile, state) one tile later: while the
+// steps of one wait for each other, the processor has those of the other at hand.
+template <class State, class T, class Begin, class End>
+void for_tiles(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t rows, ptrdiff_t n, const Begin& begin,
+               const End& end) {
+    constexpr int lanes = Simd<T>::lanes;
+    const ptrdiff_t tiles = (rows + lanes - 1) / lanes;
+    for_row_pieces(tiles, n * lanes, rows_of_piece(n * lanes), [&](ptrdiff_t first, ptrdiff_t count) {
+        struct {
+            Tile<T> tile;
+            State state;
+        } two[2];
+        for (ptrdiff_t i = 0; i <= count; ++i) {
+            if (i < count) {
+                auto& [tile, state] = two[i % 2];
+                tile.first = (first + i) * lanes;
+                tile.rows = int(std::min<ptrdiff_t>(lanes, rows - tile.first));
+                tile.n = n;
+                tile.read(x);
+                if (mask != nullptr) tile.apply(*mask);
+                begin(tile, state);
+            }
+            if (i > 0) end(two[(i - 1) % 2].tile, two[(i - 1) % 2].state);
+        }
+    });
+}
+
 // Exponentials of the columns, kept in their place with Keep, and their sum; with Others, of all but the maxima.
 template <bool Others, bool Tempered, bool Keep, class T>
 Pair<typename Simd<T>::V> sum_columns(Tile<T>& tile, const Reduction<Simd<T>>& row, const typename Simd<T>::V& maximum,
@@ -177,6 +206,12 @@ Pair<typename Simd<T>::V> sum_columns(Tile<T>& tile, const Reduction<Simd<T>>& r
     constexpr int wide = interleaved<S>;
     ptrdiff_t j = 0;
     for (; j + wide <= tile.n; j += wide) columns(Width<wide>(), j);
+    if constexpr (wide > 2) {
+        if (j + 2 <= tile.n) {
+            columns(Width<2>(), j);
+            j += 2;
+        }
+    }
     for (; j < tile.n; ++j) columns(Width<1>(), j);
     Pair<V> sum = {zero, zero};
     accumulator.add_to(sum);
@@ -201,60 +236,94 @@ void scale_columns(Tile<T>& tile, const Pair<V>& factor, const Reduction<Simd<T>
     for (ptrdiff_t j = 0; j < tile.n; ++j) tile.column[j] = scaling.template finish<true>(tile.column[j]);
 }
 
-template <bool Tempered, class T>
-void softmax_columns(Tile<T>& tile, const Reduction<Simd<T>>& row, const typename Simd<T>::V& maximum) {
-    using V = typename Simd<T>::V;
-    V maxima;
-    const Pair<V> sum = sum_columns<false, Tempered, true>(tile, row, maximum, maxima);
-    scale_columns<Tempered>(tile, divide(Pair<V>{splat<Simd<T>>(T(1)), splat<Simd<T>>(T(0))}, sum), row, maximum);
+// What softmax or log_softmax of a tile is finished with: the sum of the exponentials, which take the columns' place, or the
+// others.
+template <bool Log, bool Tempered, class T>
+Pair<typename Simd<T>::V> begin_family(Tile<T>& tile, const Reduction<Simd<T>>& row,
+                                       const typename Simd<T>::V& maximum) {
+    typename Simd<T>::V maxima;
+    if constexpr (Log) return others_columns<Tempered, false>(tile, row, maximum);
+    return sum_columns<false, Tempered, true>(tile, row, maximum, maxima);
 }
-
-template <bool Tempered, class T>
-void log_softmax_columns(Tile<T>& tile, const Reduction<Simd<T>>& row, const typename Simd<T>::V& maximum) {
+template <bool Log, bool Tempered, class T>
+void end_family(Tile<T>& tile, const Reduction<Simd<T>>& row, const typename Simd<T>::V& maximum,
+                const Pair<typename Simd<T>::V>& sum) {
     using S = Simd<T>;
-    const auto log_sum = log1p<T, S>(others_columns<Tempered, false>(tile, row, maximum)).high;
-    for (ptrdiff_t j = 0; j < tile.n; ++j) {
-        tile.column[j] = log_entry<Tempered, T, S>(tile.column[j], maximum, log_sum, row.inverse_high, row.inverse_low);
+    if constexpr (Log) {
+        const auto log_sum = log1p<T, S>(sum).high;
+        for (ptrdiff_t j = 0; j < tile.n; ++j) {
+            tile.column[j] =
+                log_entry<Tempered, T, S>(tile.column[j], maximum, log_sum, row.inverse_high, row.inverse_low);
+        }
+    } else {
+        scale_columns<Tempered>(tile, inverse(sum, splat<S>(T(1))), row, maximum);
     }
 }
 
-// softmax or log_softmax of a tile. Rows of temperature 1 take the shorter arithmetic, also beside others that do not.
+// A tile between its two halves. Rows of temperature 1 take the shorter arithmetic, also beside others that do not: then
+// all is done in the first half.
 template <bool Log, class T>
-void family_columns(Tile<T>& tile, const Temperatures<T>& t, const typename Simd<T>::V& maximum) {
-    const auto columns = [&](auto tempered, Tile<T>& of) {
-        if constexpr (Log) {
-            log_softmax_columns<tempered.value>(of, t.reduction(maximum), maximum);
-        } else {
-            softmax_columns<tempered.value>(of, t.reduction(maximum), maximum);
-        }
-    };
-    const unsigned in_use = (1u << (tile.rows - 1) << 1) - 1, plain = t.plain & in_use;
-    if (plain == in_use) return columns(std::false_type(), tile);
-    if (plain == 0) return columns(std::true_type(), tile);
-    Tile<T> copy = tile;
-    columns(std::true_type(), tile);
-    columns(std::false_type(), copy);
-    for (int lane = 0; lane < tile.rows; ++lane) {
-        if (!(plain >> lane & 1)) continue;
-        for (ptrdiff_t j = 0; j < tile.n; ++j) tile.entry(lane, j) = copy.entry(lane, j);
+struct FamilyTile {
+    using S = Simd<T>;
+    using V = typename S::V;
+    V maximum;
+    std::optional<Reduction<S>> row;
+    Pair<V> sum;
+    bool plain, mixed;
+    std::optional<Rescued<T>> rescued;
+
+    void begin(Tile<T>& tile, const Temperatures<T>& t) {
+        const unsigned in_use = (1u << (tile.rows - 1) << 1) - 1, of_plain = t.plain & in_use;
+        row.emplace(t.reduction(maximum));
+        plain = of_plain == in_use;
+        mixed = !plain && of_plain != 0;
+        if (mixed) return both(tile, of_plain);
+        sum = plain ? begin_family<Log, false>(tile, *row, maximum) : begin_family<Log, true>(tile, *row, maximum);
     }
-}
+    void end(Tile<T>& tile) {
+        if (!mixed) {
+            (plain ? end_family<Log, false, T> : end_family<Log, true, T>)(tile, *row, maximum, sum);
+        }
+        rescued->restore();
+    }
+
+private:
+    void both(Tile<T>& tile, unsigned of_plain) {
+        Tile<T> copy = tile;
+        end_family<Log, true>(tile, *row, maximum, begin_family<Log, true>(tile, *row, maximum));
+        end_family<Log, false>(copy, *row, maximum, begin_family<Log, false>(copy, *row, maximum));
+        for (int lane = 0; lane < tile.rows; ++lane) {
+            if (!(of_plain >> lane & 1)) continue;
+            for (ptrdiff_t j = 0; j < tile.n; ++j) tile.entry(lane, j) = copy.entry(lane, j);
+        }
+    }
+};
 
 template <bool Log, class T>
 void family_lanes(const Batch<T>& x, const Batch<double>& temperature, const Batch<char>* mask, const Batch<T>& out,
                   ptrdiff_t rows, ptrdiff_t n) {
     using S = Simd<T>;
-    for_tiles(x, mask, rows, n, [&](Tile<T>& tile) {
-        const Tops<T> tops(tile);
-        const Temperatures<T> t(temperature, tile.first, tile.rows);
-        Rescued<T> rescued(tile, tops.special | t.out_of_range(tops.maximum),
-                           [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
-                               (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), to, 1);
-                           });
-        family_columns<Log>(tile, t, tops.maximum);
-        rescued.restore();
-        tile.write(out);
-    });
+    const bool same = temperature.outer == 0;
+    const Temperatures<T> of_all(same ? temperature : no_temperature, 0, 1);
+    for_tiles<FamilyTile<Log, T>>(
+        x, mask, rows, n,
+        [&](Tile<T>& tile, FamilyTile<Log, T>& state) {
+            const auto begin = [&](const Temperatures<T>& t) {
+                const Tops<T> tops(tile);
+                state.maximum = tops.maximum;
+                state.rescued.emplace(tile, tops.special | t.out_of_range(tops.maximum),
+                                      [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
+                                          (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i),
+                                                                                            to, 1);
+                                      });
+                state.begin(tile, t);
+            };
+            same ? begin(of_all) : begin(Temperatures<T>(temperature, tile.first, tile.rows));
+        },
+        [&](Tile<T>& tile, FamilyTile<Log, T>& state) {
+            state.end(tile);
+            tile.write(out);
+        });
 }
 
 // logsumexp (others_out == nullptr) and partition, whose others go to a pair of operands.
@@ -262,11 +331,18 @@ template <class T>
 void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, const Batch<double>* others_out,
                      ptrdiff_t rows, ptrdiff_t n) {
     using S = Simd<T>;
-    for_tiles(x, mask, rows, n, [&](Tile<T>& tile) {
+    using V = typename S::V;
+    struct State {
+        V maximum;
+        unsigned special;
+        Pair<V> others;
+    };
+    const Temperatures<T> t(no_temperature, 0, 1);
+    const auto begin = [&](Tile<T>& tile, State& state) {
         const Tops<T> tops(tile);
-        const Temperatures<T> t(no_temperature, tile.first, tile.rows);
-        const unsigned special = tops.special | t.out_of_range(tops.maximum);
-        Rescued<T> rescued(tile, special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>&) {
+        state.maximum = tops.maximum;
+        state.special = tops.special | t.out_of_range(tops.maximum);
+        Rescued<T> rescued(tile, state.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>&) {
             T value;
             if (others_out == nullptr) {
                 logsumexp_row<S>(row, &value, 1);
@@ -275,27 +351,35 @@ void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>&
             }
             out.set(i, value);
         });
-        const auto others = others_columns<false, false>(tile, t.reduction(tops.maximum), tops.maximum);
-        T first[S::lanes], second[S::lanes];
-        if (others_out == nullptr) {
-            store(first, add(log1p<T, S>(others), tops.maximum).high);
-        } else {
-            store(first, others.high);
-            store(second, others.low);
+        state.others = others_columns<false, false>(tile, t.reduction(tops.maximum), tops.maximum);
+    };
+    const auto end_logsumexp = [&](const Tile<T>& tile, const State& state) {
+        const V result = add(log1p<T, S>(state.others), state.maximum).high;
+        if (state.special == 0 && tile.rows == S::lanes && out.outer == ptrdiff_t(sizeof(T)) &&
+            out.storage == Storage::own) {
+            return store(out.entry(tile.first, 0), result);
         }
+        T each[S::lanes];
+        store(each, result);
         for (int lane = 0; lane < tile.rows; ++lane) {
-            if (special >> lane & 1) continue;
-            if (others_out == nullptr) {
-                out.set(tile.first + lane, first[lane]);
-            } else {
-                T maximum[S::lanes];
-                store(maximum, tops.maximum);
-                out.set(tile.first + lane, std::isnan(first[lane]) ? T(NAN) : maximum[lane]);
-                const DD pair = fast_two_sum(double(first[lane]), double(second[lane]));
-                others_out[0].value(tile.first + lane) = pair.high;
-                others_out[1].value(tile.first + lane) = pair.low;
-            }
+            if (!(state.special >> lane & 1)) out.set(tile.first + lane, each[lane]);
         }
+    };
+    const auto end_partition = [&](const Tile<T>& tile, const State& state) {
+        T maximum[S::lanes], high[S::lanes], low[S::lanes];
+        store(maximum, state.maximum);
+        store(high, state.others.high);
+        store(low, state.others.low);
+        for (int lane = 0; lane < tile.rows; ++lane) {
+            if (state.special >> lane & 1) continue;
+            out.set(tile.first + lane, std::isnan(high[lane]) ? T(NAN) : maximum[lane]);
+            const DD pair = fast_two_sum(double(high[lane]), double(low[lane]));
+            others_out[0].value(tile.first + lane) = pair.high;
+            others_out[1].value(tile.first + lane) = pair.low;
+        }
+    };
+    for_tiles<State>(x, mask, rows, n, begin, [&](Tile<T>& tile, State& state) {
+        others_out == nullptr ? end_logsumexp(tile, state) : end_partition(tile, state);
     });
 }
 

@@ -61,6 +61,13 @@ SOFTMAX_INLINE Pair<V> divide(const Pair<V>& a, const Pair<V>& b) {
     return fast_two_sum(quotient, V(remainder / b.high));
 }
 
+template <class V>
+SOFTMAX_INLINE Pair<V> inverse(const Pair<V>& a, const V& one) {
+    const V quotient = one / a.high;
+    const V remainder = fma(V(-quotient), a.high, one) - quotient * a.low;
+    return fast_two_sum(quotient, V(remainder * quotient));
+}
+
 // The sum of all lanes.
 template <class T>
     requires std::is_arithmetic_v<T>

@@ -55,7 +55,8 @@ struct Tile {
             for (ptrdiff_t j = 0; j < n; ++j) column[j] = load<S>(x.entry(first, j));
         } else if (x.inner == sizeof(T) && n >= part_length<S>) {
             const T* lane[S::lanes];  // those that are not in use repeat the last
-            for (int i = 0; i < S::lanes; ++i) lane[i] = x.entry(first + std::min(i, rows - 1), 0);
+            const int last = rows - 1;
+            for (int i = 0; i < S::lanes; ++i) lane[i] = x.entry(first + (i < last ? i : last), 0);
             for_parts<S>(n, [&](ptrdiff_t j) { read_columns<S>(lane, j, column + j); });
         } else {
             for (ptrdiff_t j = 0; j < n; ++j) {
@@ -81,6 +82,11 @@ struct Tile {
             for (ptrdiff_t j = 0; j < n; ++j) store(out.entry(first, j), column[j]);
         } else if (out.inner == sizeof(T) && n >= part_length<S>) {
             T* lane[S::lanes];
+            if (rows == S::lanes) {
+                for (int i = 0; i < S::lanes; ++i) lane[i] = out.entry(first + i, 0);
+                constexpr std::integral_constant<int, S::lanes> all = {};
+                return for_parts<S>(n, [&](ptrdiff_t j) { write_columns<S>(column + j, lane, j, all); });
+            }
             for (int i = 0; i < S::lanes; ++i) lane[i] = out.entry(first + std::min(i, rows - 1), 0);
             for_parts<S>(n, [&](ptrdiff_t j) { write_columns<S>(column + j, lane, j, rows); });
         } else {

@@ -65,9 +65,9 @@ SOFTMAX_INLINE void read_columns(const typename S::T* const* rows, std::ptrdiff_
 }
 
 // The reverse, to the first `count` rows.
-template <class S>
+template <class S, class Count>
 SOFTMAX_INLINE void write_columns(const typename S::V* columns, typename S::T* const* rows, std::ptrdiff_t j,
-                                  int count) {
+                                  Count count) {
 #if defined(SOFTMAX_ONE_LANE)
     if (count > 0) rows[0][j] = *columns;
 #else
