@@ -129,25 +129,35 @@ SOFTMAX_INLINE typename S::V log_entry(const typename S::V& x, const typename S:
     return result == result ? result : V(q + log_sum);  // an infinite quotient has no error to carry
 }
 
+// What a row of log_softmax is finished with, as `Scaling` for softmax.
+template <class S, bool Tempered>
+struct Logarithm {
+    using V = typename S::V;
+    using T = typename S::T;
+    V maximum, log_sum, inverse_high, inverse_low;
+    static constexpr bool exact_top = false;
+
+    Logarithm() = default;
+    Logarithm(T row_maximum, T row_log_sum, const Temperature<T>& t)
+        : maximum(splat<S>(row_maximum)),
+          log_sum(splat<S>(row_log_sum)),
+          inverse_high(splat<S>(t.inverse_high)),
+          inverse_low(splat<S>(t.inverse_low)) {}
+
+    template <bool, std::size_t Count>
+    SOFTMAX_INLINE void finish(V (&x)[Count]) const {
+        for (V& each : x) each = log_entry<Tempered, T, S>(each, maximum, log_sum, inverse_high, inverse_low);
+    }
+};
+
 template <class S, bool Tempered, class T>
 void log_softmax_ordinary(const Row<T>& x, T maximum, double temperature, T log_sum, const OutRow<T>& out,
                           int threads) {
-    using V = typename S::V;
-    const Temperature<T> t = temperature_constants<T>(temperature);
-    const V m = splat<S>(maximum), l = splat<S>(log_sum);
-    const V inverse_high = splat<S>(t.inverse_high), inverse_low = splat<S>(t.inverse_low);
+    const Logarithm<S, Tempered> entry(maximum, log_sum, temperature_constants<T>(temperature));
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t) {
         T buffer[block_length], values[block_length];
-        const T* entries = x.block(first, count, buffer);
-        T* results = out.block(first, values);
-        for_vectors<S>(count, [&](auto width, ptrdiff_t i, int in_use) {
-            V v[width()];
-            load_all<S>(v, entries + i, in_use, T(0));
-            for (int a = 0; a < width(); ++a) {
-                const V y = log_entry<Tempered, T, S>(v[a], m, l, inverse_high, inverse_low);
-                store_first<S>(results + i + a * S::lanes, y, in_use);
-            }
-        });
+        T* const results = out.direct() ? out.at(first) : values;
+        finish_block<S>(x.block(first, count, buffer), results, count, entry, out.streaming, block_length);
         out.put(first, count, results);
     });
 }

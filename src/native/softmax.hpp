@@ -7,7 +7,7 @@
 // they are in the cache, one read and one write. Either way a row has the same bits.
 #pragma once
 
-#include "rows.hpp"
+#include "finisher.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 
@@ -112,6 +112,10 @@ struct Scaling {
         if constexpr (ExactTop) error = e == top ? top_low : error;
         return fma(e, high, error);
     }
+    template <bool ExactTop, std::size_t Count>
+    SOFTMAX_INLINE void finish(V (&e)[Count]) const {
+        for (V& each : e) each = finish<ExactTop>(each);
+    }
 
 private:
     SOFTMAX_INLINE void set_top(const V& among_others, const V& value) {
@@ -146,6 +150,25 @@ void exponentiate(const T* x, ptrdiff_t n, const Reduction<S>& row_reduction, T*
         for (int a = 0; a < width(); ++a) store_first<S>(to + i + a * S::lanes, e[a].value(), count);
     });
 }
+
+// The exponentials of n entries, and what becomes of each. As what a Finisher finishes entries with.
+template <class S, bool Tempered>
+struct Share {
+    using V = typename S::V;
+    Reduction<S> row;
+    Scaling<S> scaling;
+    bool exact_top;
+
+    Share(const Reduction<S>& row, const Scaling<S>& scaling)
+        : row(row), scaling(scaling), exact_top(scaling.exact_top) {}
+
+    template <bool ExactTop, std::size_t Count>
+    SOFTMAX_INLINE void finish(V (&v)[Count]) const {
+        Exponential<S> e[Count];
+        exponentials<Tempered, false, S>(v, row, e);
+        for (std::size_t a = 0; a < Count; ++a) v[a] = scaling.template finish<ExactTop>(e[a].value());
+    }
+};
 
 // So far the factor's low part stays in the normal range.
 template <class T>
@@ -321,14 +344,22 @@ bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out
         const ptrdiff_t block = last - from_end;  // last to first: the caches hold the end of the row
         const ptrdiff_t first = block * block_length, n = x.n - first < block_length ? x.n - first : block_length;
         const T maximum = pairs[block].maximum;
+        const T down = T(pairs[block].octaves(constants) - all.octaves);
+        const Reduction<S> of_block(splat<S>(maximum), constants);
         T buffer[block_length], values[block_length];
+        if (!keep && out.direct() && down >= near_octaves<T>) {  // at once: arithmetic while memory is waited for
+            const T power = T(std::ldexp(1.0, int(down)));
+            const T* const entries = x.block(first, n, buffer);
+            return finish_block<S>(entries, out.at(first), n, Share<S, Tempered>(of_block, scaling.times_power(power)),
+                                   out.streaming, -block_length);
+        }
         T* e = out.block(first, values);
         if (!keep && maximum == T(-INFINITY)) {
             for (ptrdiff_t i = 0; i < n; ++i) e[i] = T(0);
         } else if (!keep) {
-            exponentiate<S, Tempered>(x.block(first, n, buffer), n, Reduction<S>(splat<S>(maximum), constants), e);
+            exponentiate<S, Tempered>(x.block(first, n, buffer), n, of_block, e);
         }
-        scale_block<S>(e, n, scaling, T(pairs[block].octaves(constants) - all.octaves));
+        scale_block<S>(e, n, scaling, down);
         out.put(first, n, e);
     });
     return true;
