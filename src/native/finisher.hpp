@@ -6,7 +6,7 @@
 namespace softmax::SOFTMAX_ISA {
 
 // Finishes the entries of a row: whole vectors of `to`, past the caches where that is asked for. `to` is what they are read
-// from or lies elsewhere. An Entry has finish<ExactTop>(vectors), and `exact_top` says which of the two is meant.
+// from or lies elsewhere, or 16-bit numbers that are rounded to. An Entry has finish<ExactTop>(vectors), and `exact_top` says which of the two is meant.
 template <class S, class Entry>
 class Finisher {
     using T = typename S::T;
@@ -24,9 +24,17 @@ public:
         to = result;
         n = length;
         streaming = past_caches;
+        half = nullptr;
         const ptrdiff_t behind = ptrdiff_t(reinterpret_cast<std::uintptr_t>(to) % sizeof(V) / sizeof(T));
         head = behind == 0 ? 0 : std::min(S::lanes - behind, n);
         if (head > 0) part(0, int(head));
+    }
+    void begin(const T* first, Bits16* result, ptrdiff_t length, Storage stored) {
+        from = first;
+        half = result;
+        n = length;
+        head = 0;
+        storage = stored;
     }
     void end() { n = head = 0; }
     bool begun() const { return n > 0; }
@@ -51,7 +59,9 @@ public:
 private:
     const T* from = nullptr;
     T* to = nullptr;
+    Bits16* half = nullptr;
     ptrdiff_t n = 0, head = 0;
+    Storage storage = Storage::own;
     bool streaming = false;
 
     template <bool ExactTop, class Width>
@@ -59,17 +69,23 @@ private:
         V v[width()];
         for (int a = 0; a < width(); ++a) v[a] = load<S>(from + at + a * S::lanes);
         entry.template finish<ExactTop>(v);
-        for (int a = 0; a < width(); ++a) {
-            if (streaming) {
-                stream<S>(to + at + a * S::lanes, v[a]);
-            } else {
-                store(to + at + a * S::lanes, v[a]);
-            }
+        for (int a = 0; a < width(); ++a) put(at + a * S::lanes, v[a]);
+    }
+    SOFTMAX_INLINE void put(ptrdiff_t at, const V& v) const {
+        if constexpr (sizeof(T) == sizeof(float)) {
+            if (half != nullptr)
+                return narrow<false>(v, half + at, storage);  // NaN fills a row and comes from elsewhere
         }
+        streaming ? stream<S>(to + at, v) : store(to + at, v);
     }
     void part(ptrdiff_t at, int count) const {
         V v[1] = {load_first<S>(from + at, count, T(0))};
         entry.exact_top ? entry.template finish<true>(v) : entry.template finish<false>(v);
+        if constexpr (sizeof(T) == sizeof(float)) {
+            float each[S::lanes];
+            store(each, v[0]);
+            if (half != nullptr) return narrow(each, count, half + at, storage);
+        }
         store_first<S>(to + at, v[0], count);
     }
 };

@@ -14,23 +14,55 @@ namespace softmax::SOFTMAX_ISA {
 
 constexpr ptrdiff_t pipeline_ahead = 2048;  // entries, asked for before their maximum is taken
 
-// Exponentials of n entries, summed and with Keep stored, and what is done beside them; `next` may be nullptr.
+// Numbers of 16 bits that are widened where their maximum is taken.
+template <class T>
+struct Halves {
+    const Bits16* from = nullptr;
+    T* to = nullptr;
+    Storage storage = Storage::own;
+};
+
+// The largest of `Width` vectors, lane by lane, that are widened on the way.
+template <class S, class Width, class T>
+SOFTMAX_INLINE typename S::V widen_vectors(Width width, const Halves<T>& halves, ptrdiff_t i) {
+    typename S::V top = splat<S>(T(-INFINITY));
+    if constexpr (sizeof(T) == sizeof(float)) {
+        prefetch<S>(width, halves.from + i, pipeline_ahead);
+        for (int a = 0; a < width(); ++a) {
+            const auto v = widened(halves.from + i + a * S::lanes, halves.storage);
+            store(halves.to + i + a * S::lanes, v);
+            top = max(v, top);
+        }
+    }
+    return top;
+}
+
+// Exponentials of n entries, summed and with Keep stored, and what is done beside them; `next` may be nullptr, or where
+// `halves` are widened to.
 template <class S, Summed What, bool Tempered, bool Keep, class T, class Entry>
-DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const T* next, T& next_maximum,
-              const Finisher<S, Entry>& previous) {
+DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const T* next, const Halves<T>& next_halves,
+              T& next_maximum, const Finisher<S, Entry>& previous) {
     using V = typename S::V;
     const Finisher<S, Entry> finisher = previous;
     const T* const ahead = next == nullptr ? x : next;
+    const Halves<T> halves = next_halves;
     V top = splat<S>(T(-INFINITY));
     const auto raise = [&](const V& v) { top = max(v, top); };
     const Sum sum = sum_exponentials<S, What, Tempered, Keep>(x, n, row, T(0), kept, [&](auto width, ptrdiff_t i) {
-        prefetch<S>(width, ahead + i, pipeline_ahead);
-        for (int a = 0; a < width(); ++a) raise(load<S>(ahead + i + a * S::lanes));
+        if (halves.from != nullptr) {
+            raise(widen_vectors<S>(width, halves, i));
+        } else {
+            prefetch<S>(width, ahead + i, pipeline_ahead);
+            for (int a = 0; a < width(); ++a) raise(load<S>(ahead + i + a * S::lanes));
+        }
         finisher(width, i);
     });
     constexpr ptrdiff_t step = interleaved<S> * S::lanes;
     const ptrdiff_t done = n / step * step;
     finisher.rest(done);
+    if constexpr (sizeof(T) == sizeof(float)) {
+        if (halves.from != nullptr) widen(halves.from + done, n - done, halves.to + done, halves.storage);
+    }
     for (ptrdiff_t i = done; next != nullptr && i < n; i += S::lanes) {
         raise(load_first<S>(next + i, int(std::min<ptrdiff_t>(S::lanes, n - i)), T(-INFINITY)));
     }
@@ -101,6 +133,7 @@ void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double t
         const Row<T> x = x_at(i);
         return direct ? reinterpret_cast<const T*>(x.data) : x.block(0, n, x_slot(i));
     };
+    const bool halves_in = x_at(0).halves(), halves_out = out_at(0).halves();
     const auto kept = [&](ptrdiff_t i) -> T* { return Log ? x_slot(i) : keeps ? out_at(i).at(0) : slot(3 + i % 3); };
 
     struct {
@@ -116,26 +149,36 @@ void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double t
         auto &here = places[i % 4], &ahead = places[(i + 2) % 4];
         const auto& behind = ahead.finisher;
         if (i < rows) {
-            ahead.x = i + 2 < rows ? read(i + 2) : nullptr;
+            Halves<T> halves;
+            if (i + 2 < rows && halves_in) {
+                halves = {reinterpret_cast<const Bits16*>(x_at(i + 2).data), x_slot(i + 2), x_at(i + 2).storage};
+            }
+            ahead.x = i + 2 >= rows ? nullptr : halves_in ? halves.to : read(i + 2);
             T* const e = kept(i);
             const OutRow<T> out = out_at(i);
             const Reduction<S> row = family.reduction(here.maximum);
             BlockPair<T> pair = {here.maximum, T(0), {0.0, 0.0}};
             const bool in_range = pair.in_range(family.constants);
             if (in_range && !pair.empty()) {
-                pair.total = sum_beside<S, Of::what, Tempered, !Log>(here.x, n, row, e, ahead.x, ahead.maximum, behind);
+                pair.total =
+                    sum_beside<S, Of::what, Tempered, !Log>(here.x, n, row, e, ahead.x, halves, ahead.maximum, behind);
             } else {
                 behind.rest(0);
-                if (ahead.x != nullptr) ahead.maximum = maximum_of<S>(ahead.x, n);
+                if (ahead.x != nullptr) ahead.maximum = maximum_of<S>(read(i + 2), n);
             }
             here.finisher.end();
             if (family.finish(x_at(i), pair, row, in_range, out, here.finisher.entry)) {
-                here.finisher.begin(Log ? here.x : e, out_direct ? out.at(0) : e, n, streaming);
+                const T* const from = Log ? here.x : e;
+                if (halves_out) {
+                    here.finisher.begin(from, reinterpret_cast<Bits16*>(out.data), n, out.storage);
+                } else {
+                    here.finisher.begin(from, out_direct ? out.at(0) : e, n, streaming);
+                }
             }
         } else {
             behind.rest(0);
         }
-        if (!out_direct && behind.begun()) out_at(i - 2).put(0, n, kept(i - 2));
+        if (!out_direct && !halves_out && behind.begun()) out_at(i - 2).put(0, n, kept(i - 2));
         if (i >= rows) ahead.finisher.end();
     }
 }
@@ -188,7 +231,7 @@ void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double te
         const bool alike = next == nullptr || length(unit + 1) == length(unit);
         if (alike && pair.in_range(family.constants) && !pair.empty()) {
             pair.total = sum_beside<S, Of::what, Tempered, !Log>(entries(unit), length(unit), family.reduction(maximum),
-                                                                 e, next, maximum, finisher);
+                                                                 e, next, Halves<T>(), maximum, finisher);
         } else {
             finisher.rest(0);
             if (next != nullptr) maximum = maximum_of<S>(next, length(unit + 1));

@@ -80,6 +80,10 @@ struct Row {
                softcap == 0;
     }
 
+    bool halves() const {  // 16-bit numbers side by side
+        return stride == 2 && mask == nullptr && !transformed() && softcap == 0 && of_16_bits(storage);
+    }
+
     bool transformed() const { return shift != 0 || exponent != 0; }
 
     // What the derivative by an entry takes from the one by what it reads as.
@@ -121,6 +125,7 @@ struct OutRow {
     bool streaming = false;  // too much for the caches
 
     bool direct() const { return stride == ptrdiff_t(sizeof(T)) && storage == Storage::own; }
+    bool halves() const { return stride == 2 && of_16_bits(storage); }
     bool keeps() const { return direct() && !streaming; }  // what is stored may be read again
     T* at(ptrdiff_t i) const { return reinterpret_cast<T*>(data + i * stride); }
 

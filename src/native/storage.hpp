@@ -12,6 +12,8 @@ constexpr std::ptrdiff_t size_of(Storage storage, std::ptrdiff_t own) {
     return storage == Storage::own ? own : storage == Storage::single ? 4 : 2;
 }
 
+constexpr bool of_16_bits(Storage storage) { return storage == Storage::float16 || storage == Storage::bfloat16; }
+
 using Bits16 = std::uint16_t;
 
 inline float from_bfloat16(Bits16 bits) { return bit_cast<float>(std::uint32_t(bits) << 16); }
@@ -43,71 +45,77 @@ inline Bits16 to_float16(float value) {
     return Bits16(sign | (magnitude - 0x38000000 + 0xfff + odd) >> 13);
 }
 
+// As many 16-bit numbers as a vector has lanes, widened; and the reverse, of numbers that may or may not be NaN.
+inline Simd<float>::V widened(const Bits16* from, Storage storage) {
+    using V = Simd<float>::V;
 #if defined(__AVX512F__)
-constexpr int half_lanes = 16;
-inline void widen_vector(const Bits16* from, float* to, Storage storage) {
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     constexpr __mmask16 all = 0xffff;  // GCC 12 takes the plain forms for a use of uninitialized vectors
-    const __m512i shifted = _mm512_maskz_slli_epi32(all, _mm512_maskz_cvtepu16_epi32(all, bits), 16);
-    _mm512_storeu_ps(to, storage == Storage::float16 ? _mm512_maskz_cvtph_ps(all, bits) : (__m512)shifted);
-}
-inline void narrow_vector(const float* from, Bits16* to) {
-    const __m512 values = _mm512_loadu_ps(from);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
-                        _mm512_maskz_cvtps_ph(0xffff, values, _MM_FROUND_TO_NEAREST_INT));
-}
+    if (storage == Storage::float16) return (V)_mm512_maskz_cvtph_ps(all, bits);
+    return (V)_mm512_maskz_slli_epi32(all, _mm512_maskz_cvtepu16_epi32(all, bits), 16);
 #elif defined(__F16C__)
-constexpr int half_lanes = 8;
-inline void widen_vector(const Bits16* from, float* to, Storage storage) {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-    const __m256i shifted = _mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
-    _mm256_storeu_ps(to, storage == Storage::float16 ? _mm256_cvtph_ps(bits) : _mm256_castsi256_ps(shifted));
-}
-inline void narrow_vector(const float* from, Bits16* to) {
-    const __m256 values = _mm256_loadu_ps(from);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT));
-}
+    if (storage == Storage::float16) return (V)_mm256_cvtph_ps(bits);
+    return (V)_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
 #else
-constexpr int half_lanes = 0;
-inline void widen_vector(const Bits16*, float*, Storage) {}
-inline void narrow_vector(const float*, Bits16*) {}
+    float to[Simd<float>::lanes];
+    for (int i = 0; i < Simd<float>::lanes; ++i)
+        to[i] = storage == Storage::float16 ? from_float16(from[i]) : from_bfloat16(from[i]);
+    return bit_cast<V>(to);
 #endif
-
-// As many bfloat16 as a vector has lanes, each as `to_bfloat16`.
-inline void narrow_to_bfloat16(const float* from, Bits16* to) {
-#if defined(SOFTMAX_ONE_LANE)
-    *to = to_bfloat16(*from);
-#else
+}
+template <bool MayBeNan>
+SOFTMAX_INLINE void narrow(const Simd<float>::V& value, Bits16* to, Storage storage) {
     using S = Simd<float>;
-    using U = typename S::U;
-    typedef Bits16 Narrow __attribute__((vector_size(S::lanes * sizeof(Bits16))));
-    const typename S::V value = load<S>(from);
+#if defined(__AVX512F__)
+    if (storage == Storage::float16) {
+        const __m256i bits = _mm512_maskz_cvtps_ph(0xffff, (__m512)value, _MM_FROUND_TO_NEAREST_INT);
+        return _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bits);
+    }
+#elif defined(__F16C__)
+    if (storage == Storage::float16) {
+        const __m128i bits = _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT);
+        return _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bits);
+    }
+#else
+    if (storage == Storage::float16) {
+        float from[S::lanes];
+        store(from, value);
+        for (int i = 0; i < S::lanes; ++i) to[i] = to_float16(from[i]);
+        return;
+    }
+#endif
+#if defined(SOFTMAX_ONE_LANE)
+    *to = to_bfloat16(value);
+#else                                           // as to_bfloat16
+    typedef Bits16 Narrow [[maybe_unused]] __attribute__((vector_size(S::lanes * sizeof(Bits16))));
+    using U = S::U;
     const U bits = bit_cast<U>(value), upper = bits >> 16, rounded = (bits + 0x7fff + (upper & 1)) >> 16;
-    const Narrow narrow = __builtin_convertvector(U(value == value ? rounded : (upper | 0x40)), Narrow);
-    std::memcpy(to, &narrow, sizeof narrow);
+    U result = rounded;
+    if constexpr (MayBeNan) result = value == value ? rounded : (upper | 0x40);
+#if defined(__AVX2__) && !defined(__AVX512F__)  // in fewer steps than GCC takes
+    const __m256i pairs = _mm256_packus_epi32((__m256i)result, (__m256i)result);
+    const __m256i all = _mm256_permute4x64_epi64(pairs, 0x08);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(all));
+#else
+    const Narrow half = __builtin_convertvector(result, Narrow);
+    std::memcpy(to, &half, sizeof half);
+#endif
 #endif
 }
 
 inline void widen(const Bits16* from, std::ptrdiff_t n, float* to, Storage storage) {
+    constexpr int lanes = Simd<float>::lanes;
     std::ptrdiff_t i = 0;
-    if constexpr (half_lanes > 0) {
-        for (; i + half_lanes <= n; i += half_lanes) widen_vector(from + i, to + i, storage);
-    }
+    for (; i + lanes <= n; i += lanes) store(to + i, widened(from + i, storage));
     for (; i < n; ++i) to[i] = storage == Storage::float16 ? from_float16(from[i]) : from_bfloat16(from[i]);
 }
 
 inline void narrow(const float* from, std::ptrdiff_t n, Bits16* to, Storage storage) {
     constexpr int lanes = Simd<float>::lanes;
     std::ptrdiff_t i = 0;
-    if (storage == Storage::bfloat16) {
-        for (; i + lanes <= n; i += lanes) narrow_to_bfloat16(from + i, to + i);
-        for (; i < n; ++i) to[i] = to_bfloat16(from[i]);
-        return;
-    }
-    if constexpr (half_lanes > 0) {
-        for (; i + half_lanes <= n; i += half_lanes) narrow_vector(from + i, to + i);
-    }
-    for (; i < n; ++i) to[i] = to_float16(from[i]);
+    for (; i + lanes <= n; i += lanes) narrow<true>(load<Simd<float>>(from + i), to + i, storage);
+    for (; i < n; ++i) to[i] = storage == Storage::float16 ? to_float16(from[i]) : to_bfloat16(from[i]);
 }
 
 // Entries `stride` bytes apart to contiguous ones of the type that is computed in, and back.
