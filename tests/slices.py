@@ -98,4 +98,8 @@ def hard_slices(dtype):
         "just outside, negative": -2048 - np.array([0.5, 1, 2.5, 40]),
         "steps of a thousand": np.arange(-20, 21) * 1000.0,
         "geometric": np.log(0.5) * np.arange(60),
+        # As much beside the maximum as tells a sum of the others from a sum of all, in a row that is no tile's.
+        "a fifth beside the maximum": [0.3, *(0.3 + np.log(0.2 / 150) + rng.normal(0, 0.1, 150))],
+        "a quarter beside the maximum": [-0.7, *(-0.7 + np.log(0.251 / 150) + rng.normal(0, 0.1, 150))],
+        "half beside the maximum": [0.9, *(0.9 + np.log(0.5 / 150) + rng.normal(0, 0.1, 150))],
     }

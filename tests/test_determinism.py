@@ -7,6 +7,7 @@ import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import ml_dtypes
 import numpy as np
 import pytest
 from numerics import DTYPES, same_bits
@@ -190,6 +191,25 @@ def strided(x):
     memory["read-only"] = x.copy()
     memory["read-only"].flags.writeable = False
     return memory
+
+
+@pytest.mark.parametrize("size", [129, 300, 5000, 17000])
+@pytest.mark.parametrize("dtype", [*DTYPES, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("function", [softmax, log_softmax])
+def test_rows_of_every_kind_one_after_the_other(function, dtype, size):
+    """Rows are under way three at a time: those that are finished apart must not disturb the ones around them."""
+    x = scores((11, size), dtype)
+    x[1], x[2, size // 2], x[4, 7], x[5], x[9] = -np.inf, np.nan, np.inf, 60000 - 32 * (np.arange(size) % 999), -np.inf
+    x[7, 0] = 60  # nearly sure
+    keep = np.random.default_rng(1).random(x.shape) < 0.7
+    for options in ({}, {"temperature": 0.7}, {"where": keep}):
+        rows = [options | {"where": row} if "where" in options else options for row in keep]
+        alone = np.stack([function(row, **option) for row, option in zip(x, rows, strict=True)])
+        assert same_bits(function(x, **options), alone), options
+        in_place = x.copy()
+        assert same_bits(function(in_place, out=in_place, **options), alone), options
+        rows_of_wider = np.zeros((11, size + 3), dtype)[:, 1:-2]
+        assert same_bits(function(x, out=rows_of_wider, **options), alone), options
 
 
 @pytest.mark.parametrize("size", [5, 33, 5000])

@@ -247,7 +247,7 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
     const Top<S> top = exponential_of_maximum<S, false>(top_entry, row);
     DD rest = all_but_one<T>(
         sum_row<S, logs<S>, false>(shifted, row, top_entry, kept ? gradient : nullptr, threads).total, top.exact);
-    if (rest.high < many) {
+    if (rest.high < many<S>) {
         const Sum sum = sum_others<S>(shifted, row, first_lane<S>(top.value), kept ? gradient : nullptr, threads);
         rest = others_of<T>(sum, top.exact);
     }

@@ -21,7 +21,8 @@ template <class T>
 DD all_but_one(DD total, DD top) {
     return add(quotient<T>(total, top), -1.0);
 }
-constexpr double many = 0.25;
+template <class S>
+constexpr double many = table_bits<S> > 0 ? 0.25 : 0.5;
 
 // A row's kind, and what an ordinary one weighs beside its maximum.
 template <class T>
@@ -42,7 +43,7 @@ DD others_of_row(const Row<T>& x, T maximum, const Reduction<S>& row, int thread
 template <class S, bool Tempered, class T>
 DD others_beside(const Row<T>& x, DD total, T maximum, const Reduction<S>& row, bool precise, int threads) {
     const DD others = all_but_one<T>(total, exponential_of_maximum<S, true>(maximum, row).exact);
-    return !precise || !(others.high < many) ? others : others_of_row<S, Tempered>(x, maximum, row, threads);
+    return !precise || !(others.high < many<S>) ? others : others_of_row<S, Tempered>(x, maximum, row, threads);
 }
 
 // Beside a maximum of at least `large`, a logarithm is added to it whose digits do not show: then the others of a row that

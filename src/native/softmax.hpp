@@ -289,8 +289,8 @@ BlockPair<T> combine(PerBlock<KeptPair<S, T>>& pairs, const Temperature<T>& cons
     return all;
 }
 
-// The pairs of all blocks, and their product. With `kept`, the exponentials are stored there. Not in range: the total says
-// nothing, and nothing is stored.
+// The pairs of all blocks, and their product. With `kept`, the exponentials are stored there, unless the row is empty or not
+// in range: then its total says nothing.
 template <class S, Summed What, bool Tempered, class T>
 BlockPair<T> sum_blocks(const Row<T>& x, const Temperature<T>& constants, PerBlock<KeptPair<S, T>>& pairs,
                         const OutRow<T>* kept, int threads, bool& in_range) {
@@ -307,7 +307,7 @@ BlockPair<T> sum_blocks(const Row<T>& x, const Temperature<T>& constants, PerBlo
             pair.maximum = maximum_of<S>(entries, n);
         });
         const BlockPair<T> all = combine(pairs, constants, in_range);
-        if (!in_range) return all;
+        if (!in_range || all.empty()) return all;
         for_each([&](const T* entries, ptrdiff_t n, ptrdiff_t first, BlockPair<T>& pair) {
             sum_block<S, What, Tempered>(entries, n, constants, kept->at(first), pair);
         });
