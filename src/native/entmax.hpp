@@ -191,14 +191,15 @@ void write_row(const Row<T>& row, T cut, const Fill& fill, const OutRow<T>& out,
         const T* x = row.block(first, count, copy);
         T* to = out.block(first, values);
         for_groups(x, count, cut, [&](ptrdiff_t start, int length, bool hit) {
-            if (!hit) {
-                std::fill_n(to + start, length, T(0));
+            if (!hit) {  // a whole group
+                for (int a = 0; a < accumulators; ++a) store(to + start + a * Simd<T>::lanes, splat<Simd<T>>(T(0)));
                 return;
             }
             double wide[group_length<T>], p[group_length<T>];
-            std::fill(std::copy_n(x + start, length, wide), std::end(wide), -INFINITY);
+            to_doubles(x + start, length, wide);
+            std::fill(wide + length, std::end(wide), -INFINITY);
             fill(wide, p, length);
-            for (int i = 0; i < length; ++i) to[start + i] = T(p[i]);
+            from_doubles(p, length, to + start);
         });
         out.put(first, count, to);
     });

@@ -21,17 +21,23 @@ SOFTMAX_INLINE double total(const V& v) {
     return lanes[0];
 }
 
-// Whether a comparison holds in any lane.
-template <class I>
-SOFTMAX_INLINE bool any(const I& flags) {
-    if constexpr (sizeof(I) < sizeof(std::uint64_t)) {
-        return bool(flags);
-    } else {
-        std::uint64_t words[sizeof(I) / sizeof(std::uint64_t)], found = 0;
-        std::memcpy(words, &flags, sizeof flags);
-        for (const std::uint64_t word : words) found |= word;
-        return found != 0;
+// n entries as doubles, and back.
+template <class T>
+void to_doubles(const T* x, ptrdiff_t n, double* wide) {
+    using S = Simd<T>;
+    ptrdiff_t i = 0;
+    for (; i + S::lanes <= n; i += S::lanes) store(wide + i, as_doubles<S>(load<S>(x + i)));
+    for (; i < n; ++i) wide[i] = double(x[i]);
+}
+template <class T>
+void from_doubles(const double* wide, ptrdiff_t n, T* x) {
+    using S = Simd<T>;
+    ptrdiff_t i = 0;
+    for (; i + S::lanes <= n; i += S::lanes) {
+        store(x + i,
+              convert<typename S::V>(bit_cast<Doubles<S>>(*reinterpret_cast<const double (*)[S::lanes]>(wide + i))));
     }
+    for (; i < n; ++i) x[i] = T(wide[i]);
 }
 
 // The largest T below x.
@@ -51,7 +57,7 @@ void for_groups(const T* x, ptrdiff_t n, T cut, const Body& body) {
     for (; i + group_length<T> <= n; i += group_length<T>) {
         auto found = load<S>(x + i) >= limit;
         for (int a = 1; a < accumulators; ++a) found |= load<S>(x + i + a * S::lanes) >= limit;
-        body(i, group_length<T>, any(found));
+        body(i, group_length<T>, lane_bits<S>(found) != 0);
     }
     if (i < n) body(i, int(n - i), true);
 }
@@ -77,7 +83,7 @@ public:
             T copy[block_length];
             double wide[block_length];
             const T* x = row.block(first, count, copy);
-            std::copy(x, x + count, wide);
+            to_doubles(x, count, wide);
             parts[block] = body(wide, count);
         });
         for (ptrdiff_t block = 1; block * block_length < row.n; ++block) parts[0] += parts[block];

@@ -25,7 +25,7 @@ void entmax_columns(const Wide::V* column, const Wide::V& maximum, const EntmaxR
         for (ptrdiff_t j = 0; j < n; ++j) sums.template add<Power>(column[j], maximum, s);
         const V lower = s + sums.template step<Power>();
         next = lower < s * falling ? lower : s;
-    } while (any(next < s));
+    } while (lane_bits<Wide>(next < s) != 0);
     FineSums<V> fine;
     for (ptrdiff_t j = 0; j < n; ++j) fine.template add<Power>(column[j], maximum, s);
     const Pair<V> at = fine.template refined<Power>(s);
