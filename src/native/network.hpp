@@ -309,11 +309,13 @@ private:
     void step_of(ptrdiff_t first, ptrdiff_t last, T penalty, T rate, T floor, T b1, T b2, T one) {
         T *p = params.data(), *m = mean.data(), *s = square.data();
         const T* g = gradient.data();
-        for (ptrdiff_t i = first; i < last; ++i) {
-            const T slope_i = g[i] + penalty * p[i];
-            m[i] = m[i] * b1 + (one - b1) * slope_i;
-            s[i] = s[i] * b2 + slope_i * slope_i * (one - b2);
-            p[i] -= m[i] / (std::sqrt(s[i]) + floor) * rate;
+        for (ptrdiff_t i = first; i < last; i += S::lanes) {
+            const V param = load<S>(p + i), slope = load<S>(g + i) + penalty * param;
+            const V first_moment = load<S>(m + i) * b1 + (one - b1) * slope;
+            const V second_moment = load<S>(s + i) * b2 + slope * slope * (one - b2);
+            store(m + i, first_moment);
+            store(s + i, second_moment);
+            store(p + i, V(param - first_moment / (square_root(second_moment) + floor) * rate));
         }
     }
 };

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "exp.hpp"
+#include "memory.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 

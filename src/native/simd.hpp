@@ -1,5 +1,5 @@
 // One vector of T, on GCC's and Clang's vector extensions; a plain T (one lane) for scalar finishing steps and for
-// compilers without them. This is the only file that knows instruction sets: it is compiled once for each of them, in a
+// compilers without them. This file, memory.hpp and storage.hpp know instruction sets: they are compiled once for each, in a
 // namespace of its own, so that the linker can never replace a baseline function with an AVX one of the same name.
 //
 // Arithmetic is written out: the build turns contraction off, so that `fma` below is the only fused operation, and no
@@ -100,123 +100,6 @@ SOFTMAX_INLINE typename S::V splat(T value) {
     } else {
         return typename S::V{} + value;
     }
-}
-
-// The first `count` numbers at `from` and `filler` behind them, touching no memory there; and the reverse.
-#if defined(__AVX512F__)
-template <class S, class T>
-SOFTMAX_INLINE typename S::V load_first(const T* from, int count, T filler) {
-    if (count >= S::lanes) return load<S>(from);
-    const auto behind = splat<S>(filler);
-    if constexpr (S::lanes == 16) {
-        return (typename S::V)_mm512_mask_loadu_ps((__m512)behind, __mmask16((1u << count) - 1), from);
-    } else if constexpr (S::lanes == 8) {
-        return (typename S::V)_mm512_mask_loadu_pd((__m512d)behind, __mmask8((1u << count) - 1), from);
-    } else {
-        return behind;
-    }
-}
-template <class S, class T>
-SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
-    if (count >= S::lanes) return store(to, v);
-    if constexpr (S::lanes == 16) {
-        _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)v);
-    } else if constexpr (S::lanes == 8) {
-        _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), (__m512d)v);
-    }
-}
-#elif defined(__AVX2__)
-// The first `count` lanes all ones: a window into ones followed by zeros.
-template <class S>
-SOFTMAX_INLINE __m256i lanes_before(int count) {
-    static const std::int32_t ones_and_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    const char* middle = reinterpret_cast<const char*>(ones_and_zeros) + 32;
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(middle - count * int(sizeof(typename S::T))));
-}
-template <class S, class T>
-SOFTMAX_INLINE typename S::V load_first(const T* from, int count, T filler) {
-    if (count >= S::lanes) return load<S>(from);
-    const auto behind = splat<S>(filler);
-    if constexpr (S::lanes == 8) {
-        const __m256i mask = lanes_before<S>(count);
-        return (typename S::V)_mm256_blendv_ps((__m256)behind, _mm256_maskload_ps(from, mask), (__m256)mask);
-    } else if constexpr (S::lanes == 4) {
-        const __m256i mask = lanes_before<S>(count);
-        return (typename S::V)_mm256_blendv_pd((__m256d)behind, _mm256_maskload_pd(from, mask), (__m256d)mask);
-    } else {
-        return behind;
-    }
-}
-template <class S, class T>
-SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
-    if (count >= S::lanes) return store(to, v);
-    if constexpr (S::lanes == 8) {
-        _mm256_maskstore_ps(to, lanes_before<S>(count), (__m256)v);
-    } else if constexpr (S::lanes == 4) {
-        _mm256_maskstore_pd(to, lanes_before<S>(count), (__m256d)v);
-    }
-}
-#else
-template <class S, class T>
-SOFTMAX_INLINE typename S::V load_first(const T* from, int count, T filler) {
-    if (count >= S::lanes) return load<S>(from);
-    T part[S::lanes];
-    for (int lane = 0; lane < S::lanes; ++lane) part[lane] = lane < count ? from[lane] : filler;
-    return load<S>(part);
-}
-template <class S, class T>
-SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
-    if (count >= S::lanes) return store(to, v);
-    T part[S::lanes];
-    store(part, v);
-    for (int lane = 0; lane < count; ++lane) to[lane] = part[lane];
-}
-#endif
-
-// A vector of the numbers at `from`, `filler` where the byte at `kept` is 0.
-template <class S, class T>
-SOFTMAX_INLINE typename S::V load_where(const T* from, const char* kept, T filler) {
-    [[maybe_unused]] const auto left_out = splat<S>(filler);
-#if defined(__AVX512F__)
-    if constexpr (S::lanes == 16) {
-        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kept));
-        return (typename S::V)_mm512_mask_loadu_ps((__m512)left_out, _mm_test_epi8_mask(bytes, bytes), from);
-    } else if constexpr (S::lanes == 8) {
-        const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kept));
-        return (typename S::V)_mm512_mask_loadu_pd((__m512d)left_out, __mmask8(_mm_test_epi8_mask(bytes, bytes)), from);
-    }
-#elif defined(__AVX2__)
-    using I = typename S::I;
-    if constexpr (S::lanes == 8) {
-        const I wide = (I)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kept)));
-        return wide != 0 ? load<S>(from) : left_out;
-    } else if constexpr (S::lanes == 4) {
-        const I wide = (I)_mm256_cvtepi8_epi64(_mm_loadu_si32(kept));
-        return wide != 0 ? load<S>(from) : left_out;
-    }
-#endif
-    T numbers[S::lanes];
-    for (int i = 0; i < S::lanes; ++i) numbers[i] = kept[i] ? from[i] : filler;
-    return load<S>(numbers);
-}
-
-// Stores past the caches, for results that will not fit there; `to` is aligned to a whole vector. `end_streaming` makes
-// them visible to other threads.
-template <class S, class T>
-SOFTMAX_INLINE void stream(T* to, const typename S::V& v) {
-#if defined(__AVX512F__)
-    if constexpr (S::lanes > 1) return _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)v);
-#elif defined(__AVX2__)
-    if constexpr (S::lanes > 1) return _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)v);
-#elif defined(__SSE2__)
-    if constexpr (S::lanes > 1) return _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)v);
-#endif
-    store(to, v);
-}
-inline void end_streaming() {
-#if defined(__SSE2__)
-    _mm_sfence();
-#endif
 }
 
 // A vector as a table of 2^table_bits numbers: lookup(table, index)[i] = table[low bits of index[i]].
@@ -330,6 +213,25 @@ template <class V>
 SOFTMAX_INLINE V max(const V& a, const V& b) {
     return a > b ? a : b;
 }
+
+#if defined(SOFTMAX_ONE_LANE)
+template <class T>
+SOFTMAX_INLINE T square_root(T v) {
+    return std::sqrt(v);
+}
+#elif defined(__AVX512F__)
+SOFTMAX_INLINE auto square_root(Simd<float>::V v) { return (Simd<float>::V)_mm512_maskz_sqrt_ps(-1, (__m512)v); }
+SOFTMAX_INLINE auto square_root(Simd<double>::V v) { return (Simd<double>::V)_mm512_maskz_sqrt_pd(-1, (__m512d)v); }
+#elif defined(__AVX2__)
+SOFTMAX_INLINE auto square_root(Simd<float>::V v) { return (Simd<float>::V)_mm256_sqrt_ps((__m256)v); }
+SOFTMAX_INLINE auto square_root(Simd<double>::V v) { return (Simd<double>::V)_mm256_sqrt_pd((__m256d)v); }
+#elif defined(__aarch64__)
+SOFTMAX_INLINE auto square_root(Simd<float>::V v) { return (Simd<float>::V)vsqrtq_f32((float32x4_t)v); }
+SOFTMAX_INLINE auto square_root(Simd<double>::V v) { return (Simd<double>::V)vsqrtq_f64((float64x2_t)v); }
+#else
+SOFTMAX_INLINE auto square_root(Simd<float>::V v) { return (Simd<float>::V)_mm_sqrt_ps((__m128)v); }
+SOFTMAX_INLINE auto square_root(Simd<double>::V v) { return (Simd<double>::V)_mm_sqrt_pd((__m128d)v); }
+#endif
 
 // fma(a, b, c) = a b + c, rounded once. Instruction sets without it take the same result from arithmetic twice as wide.
 #if defined(SOFTMAX_ONE_LANE)

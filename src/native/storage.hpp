@@ -2,7 +2,7 @@
 // and rounded once (to nearest, ties to even) on the way out.
 #pragma once
 
-#include "simd.hpp"
+#include "memory.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 

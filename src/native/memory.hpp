@@ -1,0 +1,125 @@
+// Vectors from and to memory where a plain load or store will not do: partly filled, masked, or past the caches.
+#pragma once
+
+#include "simd.hpp"
+
+namespace softmax::SOFTMAX_ISA {
+
+// The first `count` numbers at `from` and `filler` behind them, touching no memory there; and the reverse.
+#if defined(__AVX512F__)
+template <class S, class T>
+SOFTMAX_INLINE typename S::V load_first(const T* from, int count, T filler) {
+    if (count >= S::lanes) return load<S>(from);
+    const auto behind = splat<S>(filler);
+    if constexpr (S::lanes == 16) {
+        return (typename S::V)_mm512_mask_loadu_ps((__m512)behind, __mmask16((1u << count) - 1), from);
+    } else if constexpr (S::lanes == 8) {
+        return (typename S::V)_mm512_mask_loadu_pd((__m512d)behind, __mmask8((1u << count) - 1), from);
+    } else {
+        return behind;
+    }
+}
+template <class S, class T>
+SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
+    if (count >= S::lanes) return store(to, v);
+    if constexpr (S::lanes == 16) {
+        _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)v);
+    } else if constexpr (S::lanes == 8) {
+        _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), (__m512d)v);
+    }
+}
+#elif defined(__AVX2__)
+// The first `count` lanes all ones: a window into ones followed by zeros.
+template <class S>
+SOFTMAX_INLINE __m256i lanes_before(int count) {
+    static const std::int32_t ones_and_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    const char* middle = reinterpret_cast<const char*>(ones_and_zeros) + 32;
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(middle - count * int(sizeof(typename S::T))));
+}
+template <class S, class T>
+SOFTMAX_INLINE typename S::V load_first(const T* from, int count, T filler) {
+    if (count >= S::lanes) return load<S>(from);
+    const auto behind = splat<S>(filler);
+    if constexpr (S::lanes == 8) {
+        const __m256i mask = lanes_before<S>(count);
+        return (typename S::V)_mm256_blendv_ps((__m256)behind, _mm256_maskload_ps(from, mask), (__m256)mask);
+    } else if constexpr (S::lanes == 4) {
+        const __m256i mask = lanes_before<S>(count);
+        return (typename S::V)_mm256_blendv_pd((__m256d)behind, _mm256_maskload_pd(from, mask), (__m256d)mask);
+    } else {
+        return behind;
+    }
+}
+template <class S, class T>
+SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
+    if (count >= S::lanes) return store(to, v);
+    if constexpr (S::lanes == 8) {
+        _mm256_maskstore_ps(to, lanes_before<S>(count), (__m256)v);
+    } else if constexpr (S::lanes == 4) {
+        _mm256_maskstore_pd(to, lanes_before<S>(count), (__m256d)v);
+    }
+}
+#else
+template <class S, class T>
+SOFTMAX_INLINE typename S::V load_first(const T* from, int count, T filler) {
+    if (count >= S::lanes) return load<S>(from);
+    T part[S::lanes];
+    for (int lane = 0; lane < S::lanes; ++lane) part[lane] = lane < count ? from[lane] : filler;
+    return load<S>(part);
+}
+template <class S, class T>
+SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
+    if (count >= S::lanes) return store(to, v);
+    T part[S::lanes];
+    store(part, v);
+    for (int lane = 0; lane < count; ++lane) to[lane] = part[lane];
+}
+#endif
+
+// A vector of the numbers at `from`, `filler` where the byte at `kept` is 0.
+template <class S, class T>
+SOFTMAX_INLINE typename S::V load_where(const T* from, const char* kept, T filler) {
+    [[maybe_unused]] const auto left_out = splat<S>(filler);
+#if defined(__AVX512F__)
+    if constexpr (S::lanes == 16) {
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kept));
+        return (typename S::V)_mm512_mask_loadu_ps((__m512)left_out, _mm_test_epi8_mask(bytes, bytes), from);
+    } else if constexpr (S::lanes == 8) {
+        const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kept));
+        return (typename S::V)_mm512_mask_loadu_pd((__m512d)left_out, __mmask8(_mm_test_epi8_mask(bytes, bytes)), from);
+    }
+#elif defined(__AVX2__)
+    using I = typename S::I;
+    if constexpr (S::lanes == 8) {
+        const I wide = (I)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kept)));
+        return wide != 0 ? load<S>(from) : left_out;
+    } else if constexpr (S::lanes == 4) {
+        const I wide = (I)_mm256_cvtepi8_epi64(_mm_loadu_si32(kept));
+        return wide != 0 ? load<S>(from) : left_out;
+    }
+#endif
+    T numbers[S::lanes];
+    for (int i = 0; i < S::lanes; ++i) numbers[i] = kept[i] ? from[i] : filler;
+    return load<S>(numbers);
+}
+
+// Stores past the caches, for results that will not fit there; `to` is aligned to a whole vector. `end_streaming` makes
+// them visible to other threads.
+template <class S, class T>
+SOFTMAX_INLINE void stream(T* to, const typename S::V& v) {
+#if defined(__AVX512F__)
+    if constexpr (S::lanes > 1) return _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)v);
+#elif defined(__AVX2__)
+    if constexpr (S::lanes > 1) return _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)v);
+#elif defined(__SSE2__)
+    if constexpr (S::lanes > 1) return _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)v);
+#endif
+    store(to, v);
+}
+inline void end_streaming() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
+}  // namespace softmax::SOFTMAX_ISA
