@@ -50,10 +50,11 @@ public:
     // All that is left when that has been called for the first i entries, `interleaved` vectors at a time.
     void rest(ptrdiff_t i) const {
         constexpr ptrdiff_t step = interleaved<S> * S::lanes;
-        for (ptrdiff_t at = head + std::min(i, (n - head) / step * step); at < n; at += S::lanes) {
-            if (at + S::lanes > n) return part(at, int(n - at));
+        ptrdiff_t at = head + std::min(i, (n - head) / step * step);
+        for (; at + S::lanes <= n; at += S::lanes) {
             entry.exact_top ? whole<true>(Width<1>(), at) : whole<false>(Width<1>(), at);
         }
+        if (at < n) part(at, int(n - at));
     }
 
 private:
@@ -101,7 +102,7 @@ void finish_block(const T* from, T* to, ptrdiff_t n, const Entry& entry, bool st
         prefetch<S>(wide, from + i, ahead);
         finisher(wide, i);
     }
-    finisher.rest(i);
+    if constexpr (S::lanes > 1) finisher.rest(i);  // of single lanes nothing is left
 }
 
 }  // namespace softmax::SOFTMAX_ISA
