@@ -50,7 +50,8 @@ public:
     }
 
 private:
-    static constexpr std::size_t huge_page = std::size_t(1) << 21, largest_kept = std::size_t(1) << 30;
+    static constexpr std::size_t huge_page = std::size_t(1) << 21, largest_kept = std::size_t(1) << 30,
+                                 lent_size = std::size_t(1) << 25;
 
     // In front of the data, which so begin half a page away from those of malloc's large blocks: a processor takes a store
     // and a load at the same place of two pages for a dependence, and rows are read just ahead of where they are written.
@@ -94,7 +95,7 @@ private:
     }
     static void give(Block* block, std::size_t size) {
         if (size <= largest_kept && !busy.test_and_set(std::memory_order_acquire)) {
-            madvise(block, size, MADV_FREE);
+            if (size > lent_size) madvise(block, size, MADV_FREE);
             std::swap(block, kept);
             std::swap(size, kept_size);
             busy.clear(std::memory_order_release);
