@@ -27,8 +27,9 @@ SCRIPT = """
     function, axis, place, rows, columns = sys.argv[1:]
     function = {"softmax": softmax, "log_softmax": log_softmax}[function]
     shape = (int(rows), int(columns))
-    function(np.ones((64, 20_000), np.float32), int(axis))  # threads, their stacks and whatever is set up once
-    function(np.ones((20_000, 64), np.float32), int(axis))
+    # Threads, their stacks and whatever is set up once, the pages of the code included.
+    for shape_before in ((64, 20_000), (20_000, 64), (1000, 1000)):
+        function(np.ones(shape_before, np.float32), int(axis))
     x = np.full(shape, 0.5, np.float32)
     out = x if place == "in place" else np.zeros_like(x)
     out[...] = x
