@@ -1,6 +1,7 @@
 // Memory of large new results. The system maps and clears each page of a fresh block when it is first written, which costs
 // as much as a softmax; malloc asks for such blocks anew each time. So the last one that was freed is kept for the next
-// result. It is given to the system to take whenever that runs short (MADV_FREE): until then its pages stay as they are.
+// result. More than 32 MB, beyond what malloc itself would keep, are given to the system to take whenever that runs short
+// (MADV_FREE): until then their pages stay as they are. To say so takes as long as a softmax of a few megabytes.
 #pragma once
 
 #include <atomic>
@@ -51,7 +52,7 @@ public:
 
 private:
     static constexpr std::size_t huge_page = std::size_t(1) << 21, largest_kept = std::size_t(1) << 30,
-                                 lent_size = std::size_t(1) << 25;
+                                 least_lent = std::size_t(1) << 25;
 
     // In front of the data, which so begin half a page away from those of malloc's large blocks: a processor takes a store
     // and a load at the same place of two pages for a dependence, and rows are read just ahead of where they are written.
@@ -95,7 +96,7 @@ private:
     }
     static void give(Block* block, std::size_t size) {
         if (size <= largest_kept && !busy.test_and_set(std::memory_order_acquire)) {
-            if (size > lent_size) madvise(block, size, MADV_FREE);
+            if (size > least_lent) madvise(block, size, MADV_FREE);
             std::swap(block, kept);
             std::swap(size, kept_size);
             busy.clear(std::memory_order_release);
