@@ -94,7 +94,7 @@ struct Exact<double> {
 
     static SOFTMAX_INLINE Number of(const Number& pair) { return pair; }
     static SOFTMAX_INLINE Number of(const DoubleLanes<double>& numbers) { return {numbers.part[0], V{}}; }
-    static SOFTMAX_INLINE Number inverse(const Number& a) { return divide(Number{V{} + 1, V{}}, a); }
+    static SOFTMAX_INLINE Number inverse(const Number& a) { return softmax::SOFTMAX_ISA::inverse(a); }
     static SOFTMAX_INLINE Number one_more(const Number& a) { return add(a, V(V{} + 1)); }
     static SOFTMAX_INLINE DoubleLanes<double> doubles(const Number& a) { return DoubleLanes<double>::of(a); }
     static SOFTMAX_INLINE Pair<V> pair(const Number& a) { return a; }

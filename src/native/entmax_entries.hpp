@@ -35,7 +35,7 @@ void from_doubles(const double* wide, ptrdiff_t n, T* x) {
     ptrdiff_t i = 0;
     for (; i + S::lanes <= n; i += S::lanes) {
         store(x + i,
-              convert<typename S::V>(bit_cast<Doubles<S>>(*reinterpret_cast<const double (*)[S::lanes]>(wide + i))));
+              convert<typename S::V>(load<Simd<double, S::lanes == 1 ? 0 : S::lanes * int(sizeof(double))>>(wide + i)));
     }
     for (; i < n; ++i) x[i] = T(wide[i]);
 }

@@ -6,7 +6,8 @@
 namespace softmax::SOFTMAX_ISA {
 
 // Finishes the entries of a row: whole vectors of `to`, past the caches where that is asked for. `to` is what they are read
-// from or lies elsewhere, or 16-bit numbers that are rounded to. An Entry has finish<ExactTop>(vectors), and `exact_top` says which of the two is meant.
+// from or lies elsewhere, or is of 16-bit numbers. An Entry has finish<ExactTop>(vectors), and `exact_top` says which of the
+// two is meant.
 template <class S, class Entry>
 class Finisher {
     using T = typename S::T;

@@ -142,11 +142,7 @@ void for_tiles(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t rows, ptrdi
     constexpr int lanes = Simd<T>::lanes;
     for_rows((rows + lanes - 1) / lanes, n * lanes, [&](ptrdiff_t index, int) {
         Tile<T> tile;
-        tile.first = index * lanes;
-        tile.rows = int(rows - tile.first < lanes ? rows - tile.first : lanes);
-        tile.n = n;
-        tile.read(x);
-        if (mask != nullptr) tile.apply(*mask);
+        tile.take(x, mask, index, rows, n);
         body(tile);
     });
 }
@@ -166,11 +162,7 @@ void for_tiles(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t rows, ptrdi
         for (ptrdiff_t i = 0; i <= count; ++i) {
             if (i < count) {
                 auto& [tile, state] = two[i % 2];
-                tile.first = (first + i) * lanes;
-                tile.rows = int(std::min<ptrdiff_t>(lanes, rows - tile.first));
-                tile.n = n;
-                tile.read(x);
-                if (mask != nullptr) tile.apply(*mask);
+                tile.take(x, mask, first + i, rows, n);
                 begin(tile, state);
             }
             if (i > 0) end(two[(i - 1) % 2].tile, two[(i - 1) % 2].state);
@@ -256,7 +248,7 @@ void end_family(Tile<T>& tile, const Reduction<Simd<T>>& row, const typename Sim
                 log_entry<Tempered, T, S>(tile.column[j], maximum, log_sum, row.inverse_high, row.inverse_low);
         }
     } else {
-        scale_columns<Tempered>(tile, inverse(sum, splat<S>(T(1))), row, maximum);
+        scale_columns<Tempered>(tile, inverse(sum), row, maximum);
     }
 }
 

@@ -61,9 +61,10 @@ SOFTMAX_INLINE Pair<V> divide(const Pair<V>& a, const Pair<V>& b) {
     return fast_two_sum(quotient, V(remainder / b.high));
 }
 
+// 1 / a, with one division.
 template <class V>
-SOFTMAX_INLINE Pair<V> inverse(const Pair<V>& a, const V& one) {
-    const V quotient = one / a.high;
+SOFTMAX_INLINE Pair<V> inverse(const Pair<V>& a) {
+    const V one = V{} + 1, quotient = one / a.high;
     const V remainder = fma(V(-quotient), a.high, one) - quotient * a.low;
     return fast_two_sum(quotient, V(remainder * quotient));
 }

@@ -40,6 +40,14 @@ struct Tile {
 
     T& entry(int lane, ptrdiff_t j) { return reinterpret_cast<T*>(&column[j])[lane]; }
 
+    // The tile of that number, of a batch of rows of so many classes; -inf where the mask is false.
+    void take(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t number, ptrdiff_t all_rows, ptrdiff_t classes) {
+        first = number * S::lanes;
+        rows = int(std::min<ptrdiff_t>(S::lanes, all_rows - first));
+        n = classes;
+        read(x);
+        if (mask != nullptr) apply(*mask);
+    }
     void read(const Batch<T>& x) {
         if (x.storage != Storage::own) {
             T buffer[S::lanes * lanes_limit];
@@ -55,8 +63,7 @@ struct Tile {
             for (ptrdiff_t j = 0; j < n; ++j) column[j] = load<S>(x.entry(first, j));
         } else if (x.inner == sizeof(T) && n >= part_length<S>) {
             const T* lane[S::lanes];  // those that are not in use repeat the last
-            const int last = rows - 1;
-            for (int i = 0; i < S::lanes; ++i) lane[i] = x.entry(first + (i < last ? i : last), 0);
+            for (int i = 0; i < S::lanes; ++i) lane[i] = x.entry(first + std::min(i, rows - 1), 0);
             for_parts<S>(n, [&](ptrdiff_t j) { read_columns<S>(lane, j, column + j); });
         } else {
             for (ptrdiff_t j = 0; j < n; ++j) {

@@ -23,7 +23,7 @@ BODIES = {  # compiler, its options, and what runs the program
 }
 # As in CMakeLists.txt.
 OPTIONS = ["-std=c++20", "-O3", "-DNDEBUG", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
-OPTIONS += ["-fno-tree-loop-vectorize"]
+OPTIONS.append("-fno-tree-loop-vectorize")
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-maybe-uninitialized", "-Wno-psabi"]
 SIZES = (*LANES, 1000, 4097, 16 * 4096 + 1)
 TYPES = {"d": np.float64, "q": np.int64, "?": np.bool_}
