@@ -5,9 +5,11 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-// Finishes the entries of a row: whole vectors of `to`, past the caches where that is asked for. `to` is what they are read
-// from or lies elsewhere, or is of 16-bit numbers. An Entry has finish<ExactTop>(vectors), and `exact_top` says which of the
-// two is meant.
+// Where results go: to the caches, past them, or to 16-bit numbers.
+enum class Into { caches, memory, halves };
+
+// Finishes the entries of a row, some at a time: whole vectors of `to`. `to` is what they are read from or lies elsewhere, or
+// is of 16-bit numbers. An Entry has finish<ExactTop>(vectors), and `exact_top` says which of the two is meant.
 template <class S, class Entry>
 class Finisher {
     using T = typename S::T;
@@ -24,86 +26,107 @@ public:
         from = first;
         to = result;
         n = length;
-        streaming = past_caches;
-        half = nullptr;
-        const ptrdiff_t behind = ptrdiff_t(reinterpret_cast<std::uintptr_t>(to) % sizeof(V) / sizeof(T));
-        head = behind == 0 ? 0 : std::min(S::lanes - behind, n);
-        if (head > 0) part(0, int(head));
+        into = past_caches ? Into::memory : Into::caches;
+        const ptrdiff_t behind =
+            !past_caches ? 0 : ptrdiff_t(reinterpret_cast<std::uintptr_t>(to) % sizeof(V) / sizeof(T));
+        at = behind == 0 ? 0 : std::min(S::lanes - behind, n);
+        if (at > 0) part(0, int(at));
     }
     void begin(const T* first, Bits16* result, ptrdiff_t length, Storage stored) {
         from = first;
         half = result;
         n = length;
-        head = 0;
+        at = 0;
+        into = Into::halves;
         storage = stored;
     }
-    void end() { n = head = 0; }
+    void end() { n = at = 0; }
     bool begun() const { return n > 0; }
 
-    // The vectors behind the first i entries from the first whole vector on, if there are so many.
-    template <class Width>
-    SOFTMAX_INLINE void operator()(Width width, ptrdiff_t i) const {
-        const ptrdiff_t at = head + i;
-        if (at + width() * S::lanes > n) return;
-        entry.exact_top ? whole<true>(width, at) : whole<false>(width, at);
+    // Some `count` entries more, if there are so many.
+    SOFTMAX_INLINE void some(ptrdiff_t count) { vectors(std::min(at + count, n)); }
+    // Whether it is `plain` work that leaves registers for other; then finish(width, i) is what `next` of so many entries
+    // gives: what finishes the vectors i behind the first.
+    bool plain(ptrdiff_t count) const { return at + count <= n && into == Into::caches; }
+    template <bool ExactTop>
+    SOFTMAX_INLINE auto next(ptrdiff_t count) {
+        const T* const some_from = from + at;
+        T* const some_to = to + at;
+        at += count / S::lanes * S::lanes;
+        return [some_from, some_to, each = entry](auto width, ptrdiff_t i) SOFTMAX_INLINED {
+            V v[width()];
+            for (int a = 0; a < width(); ++a) v[a] = load_once<S>(some_from + i + a * S::lanes);
+            each.template finish<ExactTop>(v);
+            for (int a = 0; a < width(); ++a) store(some_to + i + a * S::lanes, v[a]);
+        };
     }
-
-    // All that is left when that has been called for the first i entries, `interleaved` vectors at a time.
-    void rest(ptrdiff_t i) const {
-        constexpr ptrdiff_t step = interleaved<S> * S::lanes;
-        ptrdiff_t at = head + std::min(i, (n - head) / step * step);
-        for (; at + S::lanes <= n; at += S::lanes) {
-            entry.exact_top ? whole<true>(Width<1>(), at) : whole<false>(Width<1>(), at);
-        }
+    // All that is left.
+    void rest() {
+        vectors(n);
         if (at < n) part(at, int(n - at));
+        at = n;
     }
 
 private:
     const T* from = nullptr;
     T* to = nullptr;
     Bits16* half = nullptr;
-    ptrdiff_t n = 0, head = 0;
+    ptrdiff_t n = 0, at = 0;  // finished up to `at`
     Storage storage = Storage::own;
-    bool streaming = false;
+    Into into = Into::caches;
 
-    template <bool ExactTop, class Width>
-    SOFTMAX_INLINE void whole(Width width, ptrdiff_t at) const {
-        V v[width()];
-        for (int a = 0; a < width(); ++a) v[a] = load<S>(from + at + a * S::lanes);
-        entry.template finish<ExactTop>(v);
-        for (int a = 0; a < width(); ++a) put(at + a * S::lanes, v[a]);
+    void vectors(ptrdiff_t end) { entry.exact_top ? vectors<true>(end) : vectors<false>(end); }
+    template <bool ExactTop>
+    SOFTMAX_INLINE void vectors(ptrdiff_t end) {
+        if (into == Into::caches) return whole<ExactTop, Into::caches>(end);
+        if (into == Into::memory) return whole<ExactTop, Into::memory>(end);
+        if constexpr (sizeof(T) == sizeof(float)) whole<ExactTop, Into::halves>(end);
     }
-    SOFTMAX_INLINE void put(ptrdiff_t at, const V& v) const {
-        if constexpr (sizeof(T) == sizeof(float)) {
-            if (half != nullptr)
-                return narrow<false>(v, half + at, storage);  // NaN fills a row and comes from elsewhere
-        }
-        streaming ? stream<S>(to + at, v) : store(to + at, v);
+    template <bool ExactTop, Into Where>
+    SOFTMAX_INLINE void whole(ptrdiff_t end) {
+        const Finisher self = *this;  // out of reach of the stores below
+        ptrdiff_t i = at;
+        const auto finish = [&](auto width) SOFTMAX_INLINED {
+            V v[width()];
+            for (int a = 0; a < width(); ++a) v[a] = load_once<S>(self.from + i + a * S::lanes);
+            self.entry.template finish<ExactTop>(v);
+            for (int a = 0; a < width(); ++a) self.template put<Where>(i + a * S::lanes, v[a]);
+            i += width() * S::lanes;
+        };
+        while (i + interleaved<S> * S::lanes <= end) finish(Width<interleaved<S>>());
+        while (i + S::lanes <= end) finish(Width<1>());
+        at = i;
     }
-    void part(ptrdiff_t at, int count) const {
-        V v[1] = {load_first<S>(from + at, count, T(0))};
+    template <Into Where>
+    SOFTMAX_INLINE void put(ptrdiff_t i, const V& v) const {
+        if constexpr (Where == Into::caches) store(to + i, v);
+        if constexpr (Where == Into::memory) stream<S>(to + i, v);
+        if constexpr (Where == Into::halves)
+            narrow<false>(v, half + i, storage);  // NaN fills a row and comes from elsewhere
+    }
+    void part(ptrdiff_t i, int count) const {
+        V v[1] = {load_first<S>(from + i, count, T(0))};
         entry.exact_top ? entry.template finish<true>(v) : entry.template finish<false>(v);
         if constexpr (sizeof(T) == sizeof(float)) {
             float each[S::lanes];
             store(each, v[0]);
-            if (half != nullptr) return narrow(each, count, half + at, storage);
+            if (into == Into::halves) return narrow(each, count, half + i, storage);
         }
-        store_first<S>(to + at, v[0], count);
+        store_first<S>(to + i, v[0], count);
     }
 };
 
 // The same for a block by itself, while what lies `ahead` entries from it is asked for.
 template <class S, class Entry, class T>
 void finish_block(const T* from, T* to, ptrdiff_t n, const Entry& entry, bool streaming, ptrdiff_t ahead) {
-    constexpr Width<interleaved<S>> wide = {};
+    constexpr ptrdiff_t part = 16 * S::lanes;
     Finisher<S, Entry> finisher(entry);
     finisher.begin(from, to, n, streaming);
-    ptrdiff_t i = 0;
-    for (; i + wide() * S::lanes <= n; i += wide() * S::lanes) {
-        prefetch<S>(wide, from + i, ahead);
-        finisher(wide, i);
+    for (ptrdiff_t i = 0; i + part <= n; i += part) {
+        prefetch(from + i, part, ahead);
+        finisher.some(part);
     }
-    if constexpr (S::lanes > 1) finisher.rest(i);  // of single lanes nothing is left
+    finisher.rest();
 }
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -104,7 +104,7 @@ double mass_of_block(const T* q, ptrdiff_t n) {
     for_vectors<S>(n, [&](auto width, ptrdiff_t i, int count) {
         V v[width()];
         load_all<S>(v, q + i, count, T(0));
-        prefetch<S>(width, q + i, block_length);
+        prefetch(q + i, width() * S::lanes, block_length);
         for (int a = 0; a < width(); ++a) {
             sums[a] = sums[a] + v[a];
             signs = signs | bit_cast<I>(v[a]);

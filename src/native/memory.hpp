@@ -5,6 +5,16 @@
 
 namespace softmax::SOFTMAX_ISA {
 
+// A vector that is used more than once: GCC would read it from memory each time.
+template <class S, class T>
+SOFTMAX_INLINE typename S::V load_once(const T* from) {
+    typename S::V v = load<S>(from);
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    if constexpr (S::lanes > 1) asm("" : "+x"(v));
+#endif
+    return v;
+}
+
 // The first `count` numbers at `from` and `filler` behind them, touching no memory there; and the reverse.
 #if defined(__AVX512F__)
 template <class S, class T>
@@ -50,13 +60,33 @@ SOFTMAX_INLINE typename S::V load_first(const T* from, int count, T filler) {
         return behind;
     }
 }
+// By halves: AMD's processors take a masked store for some twenty steps.
 template <class S, class T>
 SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
     if (count >= S::lanes) return store(to, v);
     if constexpr (S::lanes == 8) {
-        _mm256_maskstore_ps(to, lanes_before<S>(count), (__m256)v);
+        const __m256 all = (__m256)v;
+        __m128 left = _mm256_castps256_ps128(all);
+        if (count & 4) {
+            _mm_storeu_ps(to, left);
+            left = _mm256_extractf128_ps(all, 1);
+            to += 4;
+        }
+        if (count & 2) {
+            _mm_storel_pi(reinterpret_cast<__m64*>(to), left);
+            left = _mm_movehl_ps(left, left);
+            to += 2;
+        }
+        if (count & 1) _mm_store_ss(to, left);
     } else if constexpr (S::lanes == 4) {
-        _mm256_maskstore_pd(to, lanes_before<S>(count), (__m256d)v);
+        const __m256d all = (__m256d)v;
+        __m128d left = _mm256_castpd256_pd128(all);
+        if (count & 2) {
+            _mm_storeu_pd(to, left);
+            left = _mm256_extractf128_pd(all, 1);
+            to += 2;
+        }
+        if (count & 1) _mm_store_sd(to, left);
     }
 }
 #else

@@ -14,60 +14,66 @@ namespace softmax::SOFTMAX_ISA {
 
 constexpr ptrdiff_t pipeline_ahead = 2048;  // entries, asked for before their maximum is taken
 
-// Numbers of 16 bits that are widened where their maximum is taken.
+// A later row, whose maximum is taken; numbers of 16 bits are widened first, to where its `entries` are.
 template <class T>
-struct Halves {
-    const Bits16* from = nullptr;
+struct Later {
+    const T* entries = nullptr;  // nullptr: there is no later row
+    const Bits16* halves = nullptr;
     T* to = nullptr;
     Storage storage = Storage::own;
+
+    bool direct() const { return entries != nullptr && halves == nullptr; }
+    template <class S>
+    void take(ptrdiff_t first, ptrdiff_t count, Maximum<S>& maximum) const {
+        if (entries == nullptr) return;
+        if constexpr (sizeof(T) == sizeof(float)) {
+            if (halves != nullptr) {
+                prefetch(halves + first, count, pipeline_ahead);
+                widen(halves + first, count, to + first, storage);
+                return maximum.take(entries + first, count);
+            }
+        }
+        prefetch(entries + first, count, pipeline_ahead);
+        maximum.take(entries + first, count);
+    }
 };
 
-// The largest of `Width` vectors, lane by lane, that are widened on the way.
-template <class S, class Width, class T>
-SOFTMAX_INLINE typename S::V widen_vectors(Width width, const Halves<T>& halves, ptrdiff_t i) {
-    typename S::V top = splat<S>(T(-INFINITY));
-    if constexpr (sizeof(T) == sizeof(float)) {
-        prefetch<S>(width, halves.from + i, pipeline_ahead);
-        for (int a = 0; a < width(); ++a) {
-            const auto v = widened(halves.from + i + a * S::lanes, halves.storage);
-            store(halves.to + i + a * S::lanes, v);
-            top = max(v, top);
-        }
-    }
-    return top;
-}
-
-// Exponentials of n entries, summed and with Keep stored, and what is done beside them; `next` may be nullptr, or where
-// `halves` are widened to.
+// Exponentials of n entries, summed and with Keep stored; beside them a later row's maximum is taken, and an earlier row
+// finished.
 template <class S, Summed What, bool Tempered, bool Keep, class T, class Entry>
-DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const T* next, const Halves<T>& next_halves,
-              T& next_maximum, const Finisher<S, Entry>& previous) {
-    using V = typename S::V;
-    const Finisher<S, Entry> finisher = previous;
-    const T* const ahead = next == nullptr ? x : next;
-    const Halves<T> halves = next_halves;
-    V top = splat<S>(T(-INFINITY));
-    const auto raise = [&](const V& v) { top = max(v, top); };
-    const Sum sum = sum_exponentials<S, What, Tempered, Keep>(x, n, row, T(0), kept, [&](auto width, ptrdiff_t i) {
-        if (halves.from != nullptr) {
-            raise(widen_vectors<S>(width, halves, i));
+DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const Later<T>& later, T& later_maximum,
+              Finisher<S, Entry>& earlier) {
+    using Taking = Summing<S, What, Tempered, Keep>;
+    Taking summing(row, T(0));
+    Maximum<S> maximum;
+    const auto with = [&](ptrdiff_t first, ptrdiff_t count, const auto& finish) SOFTMAX_INLINED {
+        Maximum<S> of_part;
+        summing.take(x + first, count, kept + first, [&](auto width, ptrdiff_t i) SOFTMAX_INLINED {
+            const T* const ahead = later.entries + first + i;
+            prefetch(ahead, width() * S::lanes, pipeline_ahead);
+            for (int a = 0; a < width(); ++a) of_part.raise(load<S>(ahead + a * S::lanes));
+            finish(width, i);
+        });
+        maximum.raise(of_part);
+        const ptrdiff_t whole = count / S::lanes * S::lanes;
+        if (whole < count) maximum.take(later.entries + first + whole, count - whole);
+    };
+    for_parts<Taking::part>(n, [&](ptrdiff_t first, ptrdiff_t count) SOFTMAX_INLINED {
+        if (later.direct() && earlier.plain(count)) {
+            if (earlier.entry.exact_top) {
+                with(first, count, earlier.template next<true>(count));
+            } else {
+                with(first, count, earlier.template next<false>(count));
+            }
         } else {
-            prefetch<S>(width, ahead + i, pipeline_ahead);
-            for (int a = 0; a < width(); ++a) raise(load<S>(ahead + i + a * S::lanes));
+            later.take(first, count, maximum);
+            earlier.some(count);
+            summing.take(x + first, count, kept + first, [](auto, ptrdiff_t) {});
         }
-        finisher(width, i);
     });
-    constexpr ptrdiff_t step = interleaved<S> * S::lanes;
-    const ptrdiff_t done = n / step * step;
-    finisher.rest(done);
-    if constexpr (sizeof(T) == sizeof(float)) {
-        if (halves.from != nullptr) widen(halves.from + done, n - done, halves.to + done, halves.storage);
-    }
-    for (ptrdiff_t i = done; next != nullptr && i < n; i += S::lanes) {
-        raise(load_first<S>(next + i, int(std::min<ptrdiff_t>(S::lanes, n - i)), T(-INFINITY)));
-    }
-    next_maximum = fold(top, [](const auto& a, const auto& b) { return max(a, b); });
-    return sum.total;
+    earlier.rest();
+    later_maximum = maximum.value();
+    return summing.sum().total;
 }
 
 // Entries of the buffer for rows that are not contiguous, or whose results are not to be read again; as rows of it.
@@ -109,9 +115,10 @@ struct Family {
         }
         if constexpr (Log) {
             const DD others = others_beside<S, Tempered>(x, all.total, all.maximum, row, true, 1);
-            entry = Entry(all.maximum, T(log_total<T>(others).high), constants);
+            ::new (&entry) Entry(all.maximum, T(log_total<T>(others).high), constants);
         } else {
-            entry = scaling_of<S, Tempered>(all.total, all.maximum, row, x.n);
+            ::new (&entry)
+                Entry(scaling_of<S, Tempered>(all.total, all.maximum, row, x.n));  // a copy would be by 16 bytes
         }
         return true;
     }
@@ -147,23 +154,25 @@ void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double t
     }
     for (ptrdiff_t i = 0; i < rows + 2; ++i) {
         auto &here = places[i % 4], &ahead = places[(i + 2) % 4];
-        const auto& behind = ahead.finisher;
+        auto& behind = ahead.finisher;
         if (i < rows) {
-            Halves<T> halves;
+            Later<T> later;
             if (i + 2 < rows && halves_in) {
-                halves = {reinterpret_cast<const Bits16*>(x_at(i + 2).data), x_slot(i + 2), x_at(i + 2).storage};
+                T* const to = x_slot(i + 2);
+                later = {to, reinterpret_cast<const Bits16*>(x_at(i + 2).data), to, x_at(i + 2).storage};
+            } else if (i + 2 < rows) {
+                later = {read(i + 2)};
             }
-            ahead.x = i + 2 >= rows ? nullptr : halves_in ? halves.to : read(i + 2);
+            ahead.x = later.entries;
             T* const e = kept(i);
             const OutRow<T> out = out_at(i);
             const Reduction<S> row = family.reduction(here.maximum);
             BlockPair<T> pair = {here.maximum, T(0), {0.0, 0.0}};
             const bool in_range = pair.in_range(family.constants);
             if (in_range && !pair.empty()) {
-                pair.total =
-                    sum_beside<S, Of::what, Tempered, !Log>(here.x, n, row, e, ahead.x, halves, ahead.maximum, behind);
+                pair.total = sum_beside<S, Of::what, Tempered, !Log>(here.x, n, row, e, later, ahead.maximum, behind);
             } else {
-                behind.rest(0);
+                behind.rest();
                 if (ahead.x != nullptr) ahead.maximum = maximum_of<S>(read(i + 2), n);
             }
             here.finisher.end();
@@ -176,7 +185,7 @@ void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double t
                 }
             }
         } else {
-            behind.rest(0);
+            behind.rest();
         }
         if (!out_direct && !halves_out && behind.begun()) out_at(i - 2).put(0, n, kept(i - 2));
         if (i >= rows) ahead.finisher.end();
@@ -221,7 +230,7 @@ void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double te
         Pending finisher;
         if (unit >= in_row) begin(unit - in_row, finisher);
         if (unit >= count) {
-            finisher.rest(0);
+            finisher.rest();
             continue;
         }
         auto& row = two[unit / in_row % 2];
@@ -231,9 +240,9 @@ void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double te
         const bool alike = next == nullptr || length(unit + 1) == length(unit);
         if (alike && pair.in_range(family.constants) && !pair.empty()) {
             pair.total = sum_beside<S, Of::what, Tempered, !Log>(entries(unit), length(unit), family.reduction(maximum),
-                                                                 e, next, Halves<T>(), maximum, finisher);
+                                                                 e, Later<T>{next}, maximum, finisher);
         } else {
-            finisher.rest(0);
+            finisher.rest();
             if (next != nullptr) maximum = maximum_of<S>(next, length(unit + 1));
             sum_block<S, Of::what, Tempered>(entries(unit), length(unit), family.constants, e, pair);
         }

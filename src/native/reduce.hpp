@@ -37,14 +37,14 @@ SOFTMAX_INLINE void for_vectors(std::ptrdiff_t n, const Body& body) {
     if (i < n) body(Width<1>(), i, int(n - i));
 }
 
-// Asks for the entries a block ahead (or behind), while the processor is busy with these: rows and blocks are taken in
-// order, and the hardware, which looks at addresses, stops at their ends.
-template <class S, class Width, class T>
-SOFTMAX_INLINE void prefetch(Width width, [[maybe_unused]] const T* x, [[maybe_unused]] std::ptrdiff_t entries) {
+// Asks for n entries a block ahead (or behind), while the processor is busy with these: rows and blocks are taken in order,
+// and the hardware, which looks at addresses, stops at their ends.
+template <class T>
+SOFTMAX_INLINE void prefetch([[maybe_unused]] const T* x, std::ptrdiff_t n, [[maybe_unused]] std::ptrdiff_t entries) {
 #if defined(__GNUC__) || defined(__clang__)
     constexpr std::ptrdiff_t line = 64 / sizeof(T);
     const auto address = reinterpret_cast<std::uintptr_t>(x) + std::uintptr_t(entries * std::ptrdiff_t(sizeof(T)));
-    for (std::ptrdiff_t i = 0; i < width() * S::lanes; i += line) {
+    for (std::ptrdiff_t i = 0; i < n; i += line) {
         __builtin_prefetch(reinterpret_cast<const void*>(address + std::size_t(i) * sizeof(T)), 0, 2);
     }
 #endif
@@ -56,19 +56,39 @@ SOFTMAX_INLINE void load_all(typename S::V (&v)[Count], const T* x, int count, T
     for (std::size_t i = 0; i < Count; ++i) v[i] = load_first<S>(x + i * S::lanes, count, filler);
 }
 
-// Of the entries that are not NaN; -inf where there are none.
+// The maximum of the entries so far that are not NaN; -inf where there are none.
+template <class S>
+class Maximum {
+    using T = typename S::T;
+    using V = typename S::V;
+
+public:
+    SOFTMAX_INLINE void take(const T* x, std::ptrdiff_t n) {
+        V top[interleaved<S>];
+        for (V& v : top) v = so_far;
+        for_vectors<S>(n, [&](auto width, std::ptrdiff_t i, int count) {
+            V v[width()];
+            load_all<S>(v, x + i, count, T(-INFINITY));
+            for (int a = 0; a < width(); ++a) top[a] = max(v[a], top[a]);
+        });
+        for (int a = 1; a < interleaved<S>; ++a) top[0] = max(top[a], top[0]);
+        so_far = top[0];
+    }
+    SOFTMAX_INLINE void raise(const V& v) { so_far = max(v, so_far); }
+    SOFTMAX_INLINE void raise(const Maximum& other) { raise(other.so_far); }
+    T value() const {
+        return fold(so_far, [](const auto& a, const auto& b) { return max(a, b); });
+    }
+
+private:
+    V so_far = splat<S>(T(-INFINITY));
+};
+
 template <class S, class T>
 T maximum_of(const T* x, std::ptrdiff_t n) {
-    using V = typename S::V;
-    V top[interleaved<S>];
-    for (V& v : top) v = splat<S>(T(-INFINITY));
-    for_vectors<S>(n, [&](auto width, std::ptrdiff_t i, int count) {
-        V v[width()];
-        load_all<S>(v, x + i, count, T(-INFINITY));
-        for (int a = 0; a < width(); ++a) top[a] = max(v[a], top[a]);
-    });
-    for (int a = 1; a < interleaved<S>; ++a) top[0] = max(top[a], top[0]);
-    return fold(top[0], [](const auto& a, const auto& b) { return max(a, b); });
+    Maximum<S> maximum;
+    maximum.take(x, n);
+    return maximum.value();
 }
 
 // Whether an entry is above `limit` or NaN.
@@ -107,27 +127,29 @@ constexpr bool fine = What != Summed::shares || Tempered;
 template <class S>
 constexpr Summed logs = table_bits<S> > 0 ? Summed::shares : Summed::logs;
 
-// Terms of one accumulator, so many that what `lows` rounds off stays below 0.1 ulp of the sum.
-template <class S>
-constexpr int terms = table_bits<S> == 3 ? 32 : 64;
+// Terms of one accumulator, so many that what `lows` round off stays below 0.1 ulp of the sum.
+constexpr int terms = 64;
 
-// sum + roundings + lows = the exponentials that were added, but for roundings of the two small ones.
+// sum + roundings + lows = the exponentials that were added, but for roundings of the small ones.
 template <class S, Summed What>
 struct Accumulator {
     using V = typename S::V;
     using T = typename S::T;
-    V sum = splat<S>(starting_sum<T, What>()), roundings = splat<S>(T(0)), lows = splat<S>(T(0));
+    V sum = splat<S>(starting_sum<T, What>()), roundings = splat<S>(T(0)), lows[interleaved<S>] = {};
 
-    SOFTMAX_INLINE void add(const Exponential<S>& e) {
+    // The first, second, ... of the vectors at hand.
+    SOFTMAX_INLINE void add(const Exponential<S>& e, int which) {
         const Pair<V> next = What == Summed::others ? two_sum(sum, e.high) : fast_two_sum(sum, e.high);
         sum = next.high;
         roundings = roundings + next.low;
-        lows = e.add_low(lows);
+        lows[which] = e.add_low(lows[which]);
     }
     // total = total + all that was added.
     SOFTMAX_INLINE void add_to(Pair<V>& total) const {
         const Pair<V> next = two_sum(total.high, V(sum - starting_sum<T, What>()));
-        total = {next.high, total.low + (next.low + (roundings + lows))};
+        V low = roundings + lows[0];
+        for (int a = 1; a < interleaved<S>; ++a) low = low + lows[a];
+        total = {next.high, total.low + (next.low + low)};
     }
 };
 
@@ -158,49 +180,73 @@ SOFTMAX_INLINE typename S::I count_lanes(const typename S::I& counts, const Lane
     }
 }
 
-// Exponentials of a block: their sum and, with Keep, each of them, rounded, in `kept`. That may be x itself.
+// Takes the exponentials of a block, a part after the other: their sum and, with Keep, each of them, rounded, in `kept`.
+// That may be x itself.
 //
 // Summed::others leaves the maxima themselves out and counts them. log(sum) is then log1p of what is left, exact also where
 // the maximum holds all the weight but 1e-30.
-//
-// `beside` is called with the place of the vectors at hand, where they are as many as are worked on at once: for other
-// work, which runs while the exponentials wait for one another.
-template <class S, Summed What, bool Tempered, bool Keep, class T, class Beside>
-SOFTMAX_INLINE Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row_reduction, T maximum, T* kept,
-                                    const Beside& beside) {
+template <class S, Summed What, bool Tempered, bool Keep>
+class Summing {
+    using T = typename S::T;
     using V = typename S::V;
-    const Reduction<S> row = row_reduction;  // out of reach of the stores below
-    constexpr std::ptrdiff_t part = terms<S> * S::lanes;
-    Pair<V> total = {splat<S>(T(0)), splat<S>(T(0))};
-    typename S::I counts = {};
-    for (std::ptrdiff_t first = 0; first < n; first += part) {
+
+public:
+    static constexpr std::ptrdiff_t part = terms * S::lanes;
+
+    Summing(const Reduction<S>& row, T maximum) : row(row), maximum(splat<S>(maximum)) {}
+
+    // n entries, a part or what is left. beside(width, i) is called for the vectors at hand, if they are whole: for other
+    // work, which waits for memory while exponentials keep the arithmetic busy.
+    template <class Beside>
+    SOFTMAX_INLINE void take(const T* x, std::ptrdiff_t n, T* kept, const Beside& beside) {
         Accumulator<S, What> accumulator;
-        for_vectors<S>(n - first < part ? n - first : part, [&](auto width, std::ptrdiff_t i, int count) {
+        for_vectors<S>(n, [&](auto width, std::ptrdiff_t i, auto count) SOFTMAX_INLINED {
             V v[width()];
             Exponential<S> e[width()];
-            load_all<S>(v, x + first + i, count, T(-INFINITY));
+            load_all<S>(v, x + i, count, T(-INFINITY));
             exponentials<Tempered, fine<What, Tempered>, S>(v, row, e);
-            if constexpr (width() == interleaved<S>) beside(width, first + i);
+            if constexpr (!std::is_same_v<decltype(count), int>) beside(width, i);
             for (int a = 0; a < width(); ++a) {
-                if constexpr (Keep) store_first<S>(kept + first + i + a * S::lanes, e[a].value(), count);
+                if constexpr (Keep) store_first<S>(kept + i + a * S::lanes, e[a].value(), count);
                 if constexpr (What == Summed::others) {
-                    const auto top = v[a] == splat<S>(maximum);
+                    const auto top = v[a] == maximum;
                     e[a].clear_where(top);
                     counts = count_lanes<S>(counts, top);
                 }
-                accumulator.add(e[a]);
+                accumulator.add(e[a], a);
             }
         });
         accumulator.add_to(total);
     }
-    const auto maxima = What == Summed::others ? fold(counts, [](const auto& a, const auto& b) { return a + b; }) : 0;
-    return {across<S>(total), std::ptrdiff_t(maxima)};
+    Sum sum() const {
+        const auto plus = [](const auto& a, const auto& b) { return a + b; };
+        return {across<S>(total), std::ptrdiff_t(What == Summed::others ? fold(counts, plus) : 0)};
+    }
+
+private:
+    const Reduction<S> row;
+    const V maximum;
+    Pair<V> total = {splat<S>(T(0)), splat<S>(T(0))};
+    typename S::I counts = {};
+};
+
+// Calls body(first, count) for the parts of n entries.
+template <std::ptrdiff_t Part, class Body>
+SOFTMAX_INLINE void for_parts(std::ptrdiff_t n, const Body& body) {
+    for (std::ptrdiff_t first = 0; first < n; first += Part) body(first, n - first < Part ? n - first : Part);
 }
 
 template <class S, Summed What, bool Tempered, bool Keep, class T>
 Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row, T maximum, T* kept) {
-    return sum_exponentials<S, What, Tempered, Keep>(
-        x, n, row, maximum, kept, [&](auto width, std::ptrdiff_t i) { prefetch<S>(width, x + i, block_length); });
+    using Taking = Summing<S, What, Tempered, Keep>;
+    Taking summing(row, maximum);
+    for_parts<Taking::part>(n, [&](std::ptrdiff_t first, std::ptrdiff_t count) {
+        // Not inlined at once, a function that only prefetches is one that GCC sees no need to call.
+        summing.take(x + first, count, kept + first, [&](auto width, std::ptrdiff_t i) SOFTMAX_INLINED {
+            prefetch(x + first + i, width() * S::lanes, block_length);
+        });
+    });
+    return summing.sum();
 }
 
 template <class S, Summed What, bool Tempered, class T>

@@ -64,7 +64,7 @@ Top<S> exponential_of_maximum(typename S::T maximum, const Reduction<S>& row) {
 
 // Rows of up to so many entries are scaled with an exact maximum whether it shows or not: to ask would cost more, for no
 // processor can guess the answer.
-constexpr ptrdiff_t always_exact = 2048;
+constexpr ptrdiff_t always_exact = 256;
 
 // What exponentials are multiplied with, as high + low. With ExactTop, what equals `top`, the maximum's, becomes the
 // maximum's exact exponential scaled, if that is at least 1/2: `top_low` is what top high then lacks. Below 1/2 its own
@@ -146,7 +146,7 @@ void exponentiate(const T* x, ptrdiff_t n, const Reduction<S>& row_reduction, T*
         Exponential<S> e[width()];
         load_all<S>(v, x + i, count, T(-INFINITY));
         exponentials<Tempered, false, S>(v, row, e);
-        prefetch<S>(width, x + i, -block_length);  // blocks are taken last to first
+        prefetch(x + i, width() * S::lanes, -block_length);  // blocks are taken last to first
         for (int a = 0; a < width(); ++a) store_first<S>(to + i + a * S::lanes, e[a].value(), count);
     });
 }
