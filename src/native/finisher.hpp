@@ -44,7 +44,7 @@ public:
     bool begun() const { return n > 0; }
 
     // Some `count` entries more, if there are so many.
-    SOFTMAX_INLINE void some(ptrdiff_t count) { vectors(std::min(at + count, n)); }
+    void some(ptrdiff_t count) { vectors(std::min(at + count, n)); }
     // Whether it is `plain` work that leaves registers for other; then finish(width, i) is what `next` of so many entries
     // gives: what finishes the vectors i behind the first.
     bool plain(ptrdiff_t count) const { return at + count <= n && into == Into::caches; }
@@ -75,9 +75,9 @@ private:
     Storage storage = Storage::own;
     Into into = Into::caches;
 
-    void vectors(ptrdiff_t end) { entry.exact_top ? vectors<true>(end) : vectors<false>(end); }
+    SOFTMAX_OUTLINE void vectors(ptrdiff_t end) { entry.exact_top ? up_to<true>(end) : up_to<false>(end); }
     template <bool ExactTop>
-    SOFTMAX_INLINE void vectors(ptrdiff_t end) {
+    SOFTMAX_INLINE void up_to(ptrdiff_t end) {
         if (into == Into::caches) return whole<ExactTop, Into::caches>(end);
         if (into == Into::memory) return whole<ExactTop, Into::memory>(end);
         if constexpr (sizeof(T) == sizeof(float)) whole<ExactTop, Into::halves>(end);

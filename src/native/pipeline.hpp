@@ -24,7 +24,7 @@ struct Later {
 
     bool direct() const { return entries != nullptr && halves == nullptr; }
     template <class S>
-    void take(ptrdiff_t first, ptrdiff_t count, Maximum<S>& maximum) const {
+    SOFTMAX_OUTLINE void take(ptrdiff_t first, ptrdiff_t count, Maximum<S>& maximum) const {
         if (entries == nullptr) return;
         if constexpr (sizeof(T) == sizeof(float)) {
             if (halves != nullptr) {
@@ -59,12 +59,11 @@ DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const L
         if (whole < count) maximum.take(later.entries + first + whole, count - whole);
     };
     for_parts<Taking::part>(n, [&](ptrdiff_t first, ptrdiff_t count) SOFTMAX_INLINED {
-        if (later.direct() && earlier.plain(count)) {
-            if (earlier.entry.exact_top) {
-                with(first, count, earlier.template next<true>(count));
-            } else {
-                with(first, count, earlier.template next<false>(count));
-            }
+        const bool plain = later.direct() && earlier.plain(count), exact_top = earlier.entry.exact_top;
+        if (plain && !exact_top) {
+            with(first, count, earlier.template next<false>(count));
+        } else if (plain && sizeof(T) == sizeof(float)) {
+            with(first, count, earlier.template next<true>(count));
         } else {
             later.take(first, count, maximum);
             earlier.some(count);

@@ -26,15 +26,14 @@ constexpr int interleaved = S::lanes == 1 ? 1 : 2;
 template <int Count>
 using Width = std::integral_constant<int, Count>;
 
-// Calls body(Width, index, count) for the vectors of n entries, `Width` of them at a time; count, the entries of each,
-// is below lanes only in the last call.
+// Calls body(Width, index, count) for the vectors of n entries, `Width` of them at a time; count, the entries of each, is
+// below lanes only in the last call.
 template <class S, class Body>
 SOFTMAX_INLINE void for_vectors(std::ptrdiff_t n, const Body& body) {
     constexpr int wide = interleaved<S>;
     std::ptrdiff_t i = 0;
     for (; i + wide * S::lanes <= n; i += wide * S::lanes) body(Width<wide>(), i, Width<S::lanes>());
-    for (; i + S::lanes <= n; i += S::lanes) body(Width<1>(), i, Width<S::lanes>());
-    if (i < n) body(Width<1>(), i, int(n - i));
+    for (; i < n; i += S::lanes) body(Width<1>(), i, int(n - i < S::lanes ? n - i : S::lanes));
 }
 
 // Asks for n entries a block ahead (or behind), while the processor is busy with these: rows and blocks are taken in order,
@@ -205,7 +204,7 @@ public:
             Exponential<S> e[width()];
             load_all<S>(v, x + i, count, T(-INFINITY));
             exponentials<Tempered, fine<What, Tempered>, S>(v, row, e);
-            if constexpr (!std::is_same_v<decltype(count), int>) beside(width, i);
+            if (count == S::lanes) beside(width, i);
             for (int a = 0; a < width(); ++a) {
                 if constexpr (Keep) store_first<S>(kept + i + a * S::lanes, e[a].value(), count);
                 if constexpr (What == Summed::others) {

@@ -35,9 +35,11 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define SOFTMAX_INLINE inline __attribute__((always_inline))
 #define SOFTMAX_INLINED __attribute__((always_inline))  // for lambdas
+#define SOFTMAX_OUTLINE __attribute__((noinline))
 #else
 #define SOFTMAX_INLINE inline
 #define SOFTMAX_INLINED
+#define SOFTMAX_OUTLINE
 #endif
 
 namespace softmax::SOFTMAX_ISA {
