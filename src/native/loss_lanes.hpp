@@ -68,6 +68,8 @@ struct LossTile {
     D weight;
     unsigned special;
     // from `exponentiate` on
+    Pair<V> others;
+    // from `conclude` on
     V top;  // e of the maximum, among the others and as it is exactly
     Pair<V> exact_top;
     typename E::Number inverse, p, rest;  // 1 / (sum of e); p and 1 - p of the maximum
@@ -95,9 +97,10 @@ struct LossTile {
     }
 
     // Columns become exponentials with Keep.
-    template <bool Keep>
-    void exponentiate() {
-        const Pair<V> others = others_columns<false, Keep>(tile, row, maximum);
+    void exponentiate(bool keep) {
+        others = (keep ? others_columns<false, true, T> : others_columns<false, false, T>)(tile, row, maximum);
+    }
+    void conclude() {
         const Exponential<S> of_maximum = exponential<false, true, S>(maximum, row);
         top = of_maximum.value();
         exact_top = as_pair(of_maximum);
@@ -107,8 +110,6 @@ struct LossTile {
         p = multiply(e, inverse);
         rest = multiply(beside, p);
     }
-    void exponentiate(bool keep) { keep ? exponentiate<true>() : exponentiate<false>(); }
-
     void deliver(const D& loss, const Batch<double>& losses) const {
         const D weighted = loss * weight;
         if (special == 0 && tile.rows == S::lanes && losses.outer == ptrdiff_t(sizeof(double))) {
@@ -248,17 +249,6 @@ struct ProbabilityTargets {
     }
 };
 
-// Calls body(rows) for the tiles of a batch.
-template <class T, class Body>
-void for_loss_tiles(const Batch<T>& x, const Batch<double>& weights, ptrdiff_t rows, ptrdiff_t n, const Body& body) {
-    const Temperatures<T> plain(no_temperature, 0, 1);
-    for_tiles(x, nullptr, rows, n, [&](Tile<T>& tile) {
-        const Tops<T> tops(tile);
-        LossTile<T> of(tile, tops, plain, weights);
-        body(of);
-    });
-}
-
 // Targets: ClassTargets or ProbabilityTargets; `with_target(i, body)` calls body with the Target of row i.
 template <class Targets, class T, class Number, class WithTarget>
 void cross_entropy_lanes(const Batch<T>& x, const Batch<Number>& targets, const Batch<double>& weights,
@@ -266,16 +256,29 @@ void cross_entropy_lanes(const Batch<T>& x, const Batch<Number>& targets, const 
                          ptrdiff_t rows, ptrdiff_t n, const WithTarget& with_target) {
     using D = DoubleLanes<T>;
     const double smoothing = options.smoothing, share = 1 - smoothing, part = smoothing / double(n);
-    for_loss_tiles(x, weights, rows, n, [&](LossTile<T>& of) {
-        const Targets target(of, targets, options);
-        const D gap = smoothing == 0 ? D::splat_of(0) : of.gap();
-        Rescued<T> rescued(of.tile, of.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
+    const Temperatures<T> plain(no_temperature, 0, 1);
+    struct State {
+        std::optional<LossTile<T>> of;
+        std::optional<Targets> target;
+        std::optional<Rescued<T>> rescued;
+        D gap;
+    };
+    const auto begin = [&](Tile<T>& tile, State& state) {
+        LossTile<T>& of = state.of.emplace(tile, Tops<T>(tile), plain, weights);
+        state.target.emplace(of, targets, options);
+        state.gap = smoothing == 0 ? D::splat_of(0) : of.gap();
+        state.rescued.emplace(tile, of.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
             with_target(i, [&](const Target<T>& of_row) {
                 loss_row<Simd<T>>(row, of_row, weights.value(i), options, &losses.value(i),
                                   gradient == nullptr ? nullptr : &to, 1);
             });
         });
         of.exponentiate(gradient != nullptr);
+    };
+    const auto end = [&](Tile<T>& tile, State& state) {
+        LossTile<T>& of = *state.of;
+        const Targets& target = *state.target;
+        of.conclude();
         D loss = target.cost(of), hit = of.weight * share;
         if constexpr (Targets::may_focus) {
             if (options.gamma != 0) {
@@ -284,30 +287,27 @@ void cross_entropy_lanes(const Batch<T>& x, const Batch<Number>& targets, const 
                 hit = hit * focused.slope;
             }
         }
-        if (smoothing != 0) loss = loss * share + (D::of(of.log_sum) * smoothing + gap * part);
+        if (smoothing != 0) loss = loss * share + (D::of(of.log_sum) * smoothing + state.gap * part);
         of.deliver(loss, losses);
         if (gradient == nullptr) return;
         target.gradient(of, hit, part);
-        rescued.restore();
-        of.tile.write(*gradient);
-    });
+        state.rescued->restore();
+        tile.write(*gradient);
+    };
+    for_tiles<State>(x, nullptr, rows, n, begin, end);
 }
 
-// The sums of probabilities; NaN where one is negative or NaN.
+// The sums of probabilities, as `mass_of_block`; NaN where one is negative or NaN.
 template <class T>
 void mass_lanes(const Batch<T>& q, const Batch<double>& mass, ptrdiff_t rows, ptrdiff_t n) {
     using S = Simd<T>;
     using V = typename S::V;
     for_tiles(q, nullptr, rows, n, [&](Tile<T>& tile) {
         const V zero = splat<S>(T(0)), wrong = splat<S>(T(NAN));
-        Pair<V> sum = {zero, zero};
-        for (ptrdiff_t j = 0; j < n; ++j) {
-            const V v = tile.column[j];
-            accumulate(sum, V(v >= zero ? v : wrong));
-        }
-        const auto sums = DoubleLanes<T>::of(sum);
-        double each[S::lanes];
-        std::memcpy(each, sums.part, sizeof each);
+        V sum = zero;
+        for (ptrdiff_t j = 0; j < n; ++j) sum = sum + (tile.column[j] >= zero ? tile.column[j] : wrong);
+        T each[S::lanes];
+        store(each, sum);
         for (int lane = 0; lane < tile.rows; ++lane) mass.value(tile.first + lane) = each[lane];
     });
 }

@@ -58,7 +58,7 @@ DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const L
         const ptrdiff_t whole = count / S::lanes * S::lanes;
         if (whole < count) maximum.take(later.entries + first + whole, count - whole);
     };
-    for_parts<Taking::part>(n, [&](ptrdiff_t first, ptrdiff_t count) SOFTMAX_INLINED {
+    for_pieces<Taking::part>(n, [&](ptrdiff_t first, ptrdiff_t count) SOFTMAX_INLINED {
         const bool plain = later.direct() && earlier.plain(count), exact_top = earlier.entry.exact_top;
         if (plain && !exact_top) {
             with(first, count, earlier.template next<false>(count));

@@ -231,7 +231,7 @@ private:
 
 // Calls body(first, count) for the parts of n entries.
 template <std::ptrdiff_t Part, class Body>
-SOFTMAX_INLINE void for_parts(std::ptrdiff_t n, const Body& body) {
+SOFTMAX_INLINE void for_pieces(std::ptrdiff_t n, const Body& body) {
     for (std::ptrdiff_t first = 0; first < n; first += Part) body(first, n - first < Part ? n - first : Part);
 }
 
@@ -239,7 +239,7 @@ template <class S, Summed What, bool Tempered, bool Keep, class T>
 Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row, T maximum, T* kept) {
     using Taking = Summing<S, What, Tempered, Keep>;
     Taking summing(row, maximum);
-    for_parts<Taking::part>(n, [&](std::ptrdiff_t first, std::ptrdiff_t count) {
+    for_pieces<Taking::part>(n, [&](std::ptrdiff_t first, std::ptrdiff_t count) {
         // Not inlined at once, a function that only prefetches is one that GCC sees no need to call.
         summing.take(x + first, count, kept + first, [&](auto width, std::ptrdiff_t i) SOFTMAX_INLINED {
             prefetch(x + first + i, width() * S::lanes, block_length);

@@ -120,6 +120,8 @@ def _check_probabilities(targets: Array, weights: Array, axis: int, tolerance: f
         sums = np.asarray(_native.probability_mass(targets, axes=[(axis,), ()]))
     else:
         sums = np.where(targets >= 0, targets, np.nan).sum(axis=axis).astype(np.float64)
+    if sums.size == 0 or (abs(sums.min() - 1) <= tolerance and abs(sums.max() - 1) <= tolerance):  # without a temporary
+        return
     wrong = ~(np.abs(sums - 1) <= tolerance) & (weights != 0)
     if wrong.any():
         at = tuple(map(int, np.argwhere(wrong)[0]))
