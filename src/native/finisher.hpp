@@ -63,8 +63,17 @@ public:
     // All that is left.
     void rest() {
         vectors(n);
-        if (at < n) part(at, int(n - at));
-        at = n;
+        tail();
+    }
+    // The same at once, of results that are no 16-bit numbers; beside(width, i) is called for the vectors at hand.
+    template <class Beside>
+    SOFTMAX_INLINE void all(const Beside& beside) {
+        const auto into_place = [&](auto exact_top) SOFTMAX_INLINED {
+            if (into == Into::memory) return whole<exact_top(), Into::memory>(n, beside);
+            whole<exact_top(), Into::caches>(n, beside);
+        };
+        entry.exact_top ? into_place(std::true_type()) : into_place(std::false_type());
+        tail();
     }
 
 private:
@@ -78,16 +87,22 @@ private:
     SOFTMAX_OUTLINE void vectors(ptrdiff_t end) { entry.exact_top ? up_to<true>(end) : up_to<false>(end); }
     template <bool ExactTop>
     SOFTMAX_INLINE void up_to(ptrdiff_t end) {
-        if (into == Into::caches) return whole<ExactTop, Into::caches>(end);
-        if (into == Into::memory) return whole<ExactTop, Into::memory>(end);
-        if constexpr (sizeof(T) == sizeof(float)) whole<ExactTop, Into::halves>(end);
+        const auto nothing = [](auto, ptrdiff_t) {};
+        if (into == Into::caches) return whole<ExactTop, Into::caches>(end, nothing);
+        if (into == Into::memory) return whole<ExactTop, Into::memory>(end, nothing);
+        if constexpr (sizeof(T) == sizeof(float)) whole<ExactTop, Into::halves>(end, nothing);
     }
-    template <bool ExactTop, Into Where>
-    SOFTMAX_INLINE void whole(ptrdiff_t end) {
+    void tail() {
+        if (at < n) part(at, int(n - at));
+        at = n;
+    }
+    template <bool ExactTop, Into Where, class Beside>
+    SOFTMAX_INLINE void whole(ptrdiff_t end, const Beside& beside) {
         const Finisher self = *this;  // out of reach of the stores below
         ptrdiff_t i = at;
         const auto finish = [&](auto width) SOFTMAX_INLINED {
             V v[width()];
+            beside(width, i);
             for (int a = 0; a < width(); ++a) v[a] = load_once<S>(self.from + i + a * S::lanes);
             self.entry.template finish<ExactTop>(v);
             for (int a = 0; a < width(); ++a) self.template put<Where>(i + a * S::lanes, v[a]);
@@ -119,14 +134,9 @@ private:
 // The same for a block by itself, while what lies `ahead` entries from it is asked for.
 template <class S, class Entry, class T>
 void finish_block(const T* from, T* to, ptrdiff_t n, const Entry& entry, bool streaming, ptrdiff_t ahead) {
-    constexpr ptrdiff_t part = 16 * S::lanes;
     Finisher<S, Entry> finisher(entry);
     finisher.begin(from, to, n, streaming);
-    for (ptrdiff_t i = 0; i + part <= n; i += part) {
-        prefetch(from + i, part, ahead);
-        finisher.some(part);
-    }
-    finisher.rest();
+    finisher.all([&](auto width, ptrdiff_t i) SOFTMAX_INLINED { prefetch(from + i, width() * S::lanes, ahead); });
 }
 
 }  // namespace softmax::SOFTMAX_ISA
