@@ -155,6 +155,23 @@ def test_normal_scores_of_every_size(dtype, scale, offset, tally):
                 add_cross_entropy(tally, x, true, case, random_targets(rng, x))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_roundings_that_all_go_one_way(dtype, tally):
+    """Some large entries, the others all alike: each term of a sum is rounded as the one before it."""
+    rng = np.random.default_rng(13)
+    with tally:
+        for size in (2, 10, 64, 100, 128, 129, 200, 256, 512, 1000, 2048):
+            rows = max(8, int(30 * ENTRIES / size))
+            large = rng.choice([1, 8, 16, 64], (rows, 1)).clip(1, size - 1)
+            others = np.exp(rng.uniform(np.log(0.01), np.log(50), (rows, 1)))  # their weight beside one of the large
+            top = rng.uniform(-30, 30, (rows, 1))
+            x = np.where(np.arange(size) < large, top, top + np.log(others / (size - large))).astype(dtype)
+            true, case = exact(x), f"K={size}, entries alike"
+            add_softmax_and_log_softmax(tally, x, true, case)
+            add_logsumexp(tally, x, true, case)
+            add_cross_entropy(tally, x, true, case, random_targets(rng, x))
+
+
 @pytest.mark.parametrize("offset", [1e30, -1e30])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_huge_offsets(dtype, offset, tally):

@@ -8,7 +8,7 @@ namespace softmax::SOFTMAX_ISA {
 // Where results go: to the caches, past them, or to 16-bit numbers.
 enum class Into { caches, memory, halves };
 
-// Finishes the entries of a row, some at a time: whole vectors of `to`. `to` is what they are read from or lies elsewhere, or
+// Finishes the entries of a row, some at a time. `to` is what they are read from or lies elsewhere, or
 // is of 16-bit numbers. An Entry has finish<ExactTop>(vectors), and `exact_top` says which of the two is meant.
 template <class S, class Entry>
 class Finisher {
@@ -27,9 +27,10 @@ public:
         to = result;
         n = length;
         into = past_caches ? Into::memory : Into::caches;
-        const ptrdiff_t behind =
-            !past_caches ? 0 : ptrdiff_t(reinterpret_cast<std::uintptr_t>(to) % sizeof(V) / sizeof(T));
-        at = behind == 0 ? 0 : std::min(S::lanes - behind, n);
+        at = 0;
+        if (into == Into::caches) return;
+        const ptrdiff_t behind = ptrdiff_t(reinterpret_cast<std::uintptr_t>(to) % sizeof(V) / sizeof(T));
+        if (behind > 0) at = std::min(S::lanes - behind, n);  // `stream` wants whole vectors of memory
         if (at > 0) part(0, int(at));
     }
     void begin(const T* first, Bits16* result, ptrdiff_t length, Storage stored) {
@@ -43,11 +44,11 @@ public:
     void end() { n = at = 0; }
     bool begun() const { return n > 0; }
 
-    // Some `count` entries more, if there are so many.
+    // As many entries more, or as many as there are, but for what fills no vector.
     void some(ptrdiff_t count) { vectors(std::min(at + count, n)); }
-    // Whether it is `plain` work that leaves registers for other; then finish(width, i) is what `next` of so many entries
-    // gives: what finishes the vectors i behind the first.
-    bool plain(ptrdiff_t count) const { return at + count <= n && into == Into::caches; }
+    // The same one vector at a time, for a loop that does other work as well: where so many are left and go to the caches,
+    // `next` gives finish(width, i) for the vectors i entries on, and counts them as finished.
+    bool has_plain(ptrdiff_t count) const { return at + count <= n && into == Into::caches; }
     template <bool ExactTop>
     SOFTMAX_INLINE auto next(ptrdiff_t count) {
         const T* const some_from = from + at;
@@ -65,14 +66,10 @@ public:
         vectors(n);
         tail();
     }
-    // The same at once, of results that are no 16-bit numbers; beside(width, i) is called for the vectors at hand.
+    // The same, in place of a call; beside(width, i) is called for the vectors at hand.
     template <class Beside>
-    SOFTMAX_INLINE void all(const Beside& beside) {
-        const auto into_place = [&](auto exact_top) SOFTMAX_INLINED {
-            if (into == Into::memory) return whole<exact_top(), Into::memory>(n, beside);
-            whole<exact_top(), Into::caches>(n, beside);
-        };
-        entry.exact_top ? into_place(std::true_type()) : into_place(std::false_type());
+    SOFTMAX_INLINE void rest(const Beside& beside) {
+        up_to(n, beside);
         tail();
     }
 
@@ -84,13 +81,18 @@ private:
     Storage storage = Storage::own;
     Into into = Into::caches;
 
-    SOFTMAX_OUTLINE void vectors(ptrdiff_t end) { entry.exact_top ? up_to<true>(end) : up_to<false>(end); }
-    template <bool ExactTop>
-    SOFTMAX_INLINE void up_to(ptrdiff_t end) {
-        const auto nothing = [](auto, ptrdiff_t) {};
-        if (into == Into::caches) return whole<ExactTop, Into::caches>(end, nothing);
-        if (into == Into::memory) return whole<ExactTop, Into::memory>(end, nothing);
-        if constexpr (sizeof(T) == sizeof(float)) whole<ExactTop, Into::halves>(end, nothing);
+    SOFTMAX_OUTLINE void vectors(ptrdiff_t end) {
+        up_to(end, [](auto, ptrdiff_t) {});
+    }
+    template <class Beside>
+    SOFTMAX_INLINE void up_to(ptrdiff_t end, const Beside& beside) {
+        entry.exact_top ? whole<true>(end, beside) : whole<false>(end, beside);
+    }
+    template <bool ExactTop, class Beside>
+    SOFTMAX_INLINE void whole(ptrdiff_t end, const Beside& beside) {
+        if (into == Into::caches) return whole<ExactTop, Into::caches>(end, beside);
+        if (into == Into::memory) return whole<ExactTop, Into::memory>(end, beside);
+        if constexpr (sizeof(T) == sizeof(float)) whole<ExactTop, Into::halves>(end, beside);
     }
     void tail() {
         if (at < n) part(at, int(n - at));
@@ -116,8 +118,8 @@ private:
     SOFTMAX_INLINE void put(ptrdiff_t i, const V& v) const {
         if constexpr (Where == Into::caches) store(to + i, v);
         if constexpr (Where == Into::memory) stream<S>(to + i, v);
-        if constexpr (Where == Into::halves)
-            narrow<false>(v, half + i, storage);  // NaN fills a row and comes from elsewhere
+        // NaN fills a row and comes from elsewhere.
+        if constexpr (Where == Into::halves) narrow<false>(v, half + i, storage);
     }
     void part(ptrdiff_t i, int count) const {
         V v[1] = {load_first<S>(from + i, count, T(0))};
@@ -136,7 +138,7 @@ template <class S, class Entry, class T>
 void finish_block(const T* from, T* to, ptrdiff_t n, const Entry& entry, bool streaming, ptrdiff_t ahead) {
     Finisher<S, Entry> finisher(entry);
     finisher.begin(from, to, n, streaming);
-    finisher.all([&](auto width, ptrdiff_t i) SOFTMAX_INLINED { prefetch(from + i, width() * S::lanes, ahead); });
+    finisher.rest([&](auto width, ptrdiff_t i) SOFTMAX_INLINED { prefetch(from + i, width() * S::lanes, ahead); });
 }
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -192,7 +192,7 @@ Pair<typename Simd<T>::V> sum_columns(Tile<T>& tile, const Reduction<Simd<T>>& r
                 e[a].clear_where(top);
                 maxima = maxima + (top ? one : zero);
             }
-            accumulator.add(e[a], a);
+            accumulator.add(e[a]);
         }
     };
     constexpr int wide = interleaved<S>;

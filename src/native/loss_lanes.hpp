@@ -96,10 +96,11 @@ struct LossTile {
         return D::of(sum);
     }
 
-    // Columns become exponentials with Keep.
+    // With `keep`, columns become exponentials.
     void exponentiate(bool keep) {
         others = (keep ? others_columns<false, true, T> : others_columns<false, false, T>)(tile, row, maximum);
     }
+    // What the sum of the exponentials says of the maximum.
     void conclude() {
         const Exponential<S> of_maximum = exponential<false, true, S>(maximum, row);
         top = of_maximum.value();
@@ -110,6 +111,7 @@ struct LossTile {
         p = multiply(e, inverse);
         rest = multiply(beside, p);
     }
+
     void deliver(const D& loss, const Batch<double>& losses) const {
         const D weighted = loss * weight;
         if (special == 0 && tile.rows == S::lanes && losses.outer == ptrdiff_t(sizeof(double))) {

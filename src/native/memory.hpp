@@ -5,7 +5,7 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-// A vector that is used more than once: GCC would read it from memory each time.
+// A vector that is used more than once. With AVX2, GCC would read it from memory for each use, and loads are scarce there.
 template <class S, class T>
 SOFTMAX_INLINE typename S::V load_once(const T* from) {
     typename S::V v = load<S>(from);
@@ -39,54 +39,38 @@ SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
     }
 }
 #elif defined(__AVX2__)
-// The first `count` lanes all ones: a window into ones followed by zeros.
-template <class S>
-SOFTMAX_INLINE __m256i lanes_before(int count) {
-    static const std::int32_t ones_and_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    const char* middle = reinterpret_cast<const char*>(ones_and_zeros) + 32;
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(middle - count * int(sizeof(typename S::T))));
-}
+// Of floats and doubles alike: words of 4 bytes. The mask is a window into ones followed by zeros. Stores go by halves: AMD's
+// processors take a masked one for some twenty steps.
 template <class S, class T>
 SOFTMAX_INLINE typename S::V load_first(const T* from, int count, T filler) {
     if (count >= S::lanes) return load<S>(from);
     const auto behind = splat<S>(filler);
-    if constexpr (S::lanes == 8) {
-        const __m256i mask = lanes_before<S>(count);
-        return (typename S::V)_mm256_blendv_ps((__m256)behind, _mm256_maskload_ps(from, mask), (__m256)mask);
-    } else if constexpr (S::lanes == 4) {
-        const __m256i mask = lanes_before<S>(count);
-        return (typename S::V)_mm256_blendv_pd((__m256d)behind, _mm256_maskload_pd(from, mask), (__m256d)mask);
-    } else {
-        return behind;
-    }
+    if constexpr (S::lanes == 1) return behind;
+    static const std::int32_t ones_and_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    const char* middle = reinterpret_cast<const char*>(ones_and_zeros) + 32;
+    const __m256i mask = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(middle - count * int(sizeof(T))));
+    const __m256i words = _mm256_maskload_epi32(reinterpret_cast<const int*>(from), mask);
+    return bit_cast<typename S::V>(_mm256_blendv_epi8(bit_cast<__m256i>(behind), words, mask));
 }
-// By halves: AMD's processors take a masked store for some twenty steps.
 template <class S, class T>
 SOFTMAX_INLINE void store_first(T* to, const typename S::V& v, int count) {
     if (count >= S::lanes) return store(to, v);
-    if constexpr (S::lanes == 8) {
-        const __m256 all = (__m256)v;
-        __m128 left = _mm256_castps256_ps128(all);
-        if (count & 4) {
-            _mm_storeu_ps(to, left);
-            left = _mm256_extractf128_ps(all, 1);
-            to += 4;
+    if constexpr (S::lanes > 1) {
+        const __m256i all = bit_cast<__m256i>(v);
+        __m128i left = _mm256_castsi256_si128(all);
+        char* place = reinterpret_cast<char*>(to);
+        const int words = count * int(sizeof(T) / 4);
+        if (words & 4) {
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(place), left);
+            left = _mm256_extracti128_si256(all, 1);
+            place += 16;
         }
-        if (count & 2) {
-            _mm_storel_pi(reinterpret_cast<__m64*>(to), left);
-            left = _mm_movehl_ps(left, left);
-            to += 2;
+        if (words & 2) {
+            _mm_storel_epi64(reinterpret_cast<__m128i*>(place), left);
+            left = _mm_unpackhi_epi64(left, left);
+            place += 8;
         }
-        if (count & 1) _mm_store_ss(to, left);
-    } else if constexpr (S::lanes == 4) {
-        const __m256d all = (__m256d)v;
-        __m128d left = _mm256_castpd256_pd128(all);
-        if (count & 2) {
-            _mm_storeu_pd(to, left);
-            left = _mm256_extractf128_pd(all, 1);
-            to += 2;
-        }
-        if (count & 1) _mm_store_sd(to, left);
+        if (words & 1) _mm_storeu_si32(place, left);
     }
 }
 #else

@@ -43,27 +43,27 @@ struct Later {
 template <class S, Summed What, bool Tempered, bool Keep, class T, class Entry>
 DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const Later<T>& later, T& later_maximum,
               Finisher<S, Entry>& earlier) {
-    using Taking = Summing<S, What, Tempered, Keep>;
-    Taking summing(row, T(0));
+    Summing<S, What, Tempered, Keep> summing(row, T(0));
     Maximum<S> maximum;
-    const auto with = [&](ptrdiff_t first, ptrdiff_t count, const auto& finish) SOFTMAX_INLINED {
-        Maximum<S> of_part;
+    // All three in one loop, without a question in it.
+    const auto together = [&](ptrdiff_t first, ptrdiff_t count, const auto& finish) SOFTMAX_INLINED {
+        Maximum<S> of_these;
         summing.take(x + first, count, kept + first, [&](auto width, ptrdiff_t i) SOFTMAX_INLINED {
             const T* const ahead = later.entries + first + i;
             prefetch(ahead, width() * S::lanes, pipeline_ahead);
-            for (int a = 0; a < width(); ++a) of_part.raise(load<S>(ahead + a * S::lanes));
+            for (int a = 0; a < width(); ++a) of_these.raise(load<S>(ahead + a * S::lanes));
             finish(width, i);
         });
-        maximum.raise(of_part);
+        maximum.raise(of_these);
         const ptrdiff_t whole = count / S::lanes * S::lanes;
         if (whole < count) maximum.take(later.entries + first + whole, count - whole);
     };
-    for_pieces<Taking::part>(n, [&](ptrdiff_t first, ptrdiff_t count) SOFTMAX_INLINED {
-        const bool plain = later.direct() && earlier.plain(count), exact_top = earlier.entry.exact_top;
+    for_sums(n, [&](ptrdiff_t first, ptrdiff_t count) SOFTMAX_INLINED {
+        const bool plain = later.direct() && earlier.has_plain(count), exact_top = earlier.entry.exact_top;
         if (plain && !exact_top) {
-            with(first, count, earlier.template next<false>(count));
+            together(first, count, earlier.template next<false>(count));
         } else if (plain && sizeof(T) == sizeof(float)) {
-            with(first, count, earlier.template next<true>(count));
+            together(first, count, earlier.template next<true>(count));
         } else {
             later.take(first, count, maximum);
             earlier.some(count);
@@ -116,8 +116,8 @@ struct Family {
             const DD others = others_beside<S, Tempered>(x, all.total, all.maximum, row, true, 1);
             ::new (&entry) Entry(all.maximum, T(log_total<T>(others).high), constants);
         } else {
-            ::new (&entry)
-                Entry(scaling_of<S, Tempered>(all.total, all.maximum, row, x.n));  // a copy would be by 16 bytes
+            // In place: GCC would copy it by 16 bytes, and the next load of a vector wait for that.
+            ::new (&entry) Entry(scaling_of<S, Tempered>(all.total, all.maximum, row, x.n));
         }
         return true;
     }

@@ -126,29 +126,33 @@ constexpr bool fine = What != Summed::shares || Tempered;
 template <class S>
 constexpr Summed logs = table_bits<S> > 0 ? Summed::shares : Summed::logs;
 
-// Terms of one accumulator, so many that what `lows` round off stays below 0.1 ulp of the sum.
-constexpr int terms = 64;
+// Entries of one accumulator: few enough that what the sum of roundings rounds off, t^2 2^(-2p-1) of the sum for t terms in
+// a lane, does not show; a multiple of the vectors at hand.
+constexpr std::ptrdiff_t sum_length = 1024;
 
-// sum + roundings + lows = the exponentials that were added, but for roundings of the small ones.
+// sum + roundings = the exponentials that were added.
+//
+// The rounding of an addition is the term less what the sum has grown by. Of high (1 + low), high less the growth is exact
+// (Sterbenz), and what is left of it with high low is as small as the rounding: no sum of the low parts is needed, which
+// would round at each of them.
 template <class S, Summed What>
 struct Accumulator {
     using V = typename S::V;
     using T = typename S::T;
-    V sum = splat<S>(starting_sum<T, What>()), roundings = splat<S>(T(0)), lows[interleaved<S>] = {};
+    V sum = splat<S>(starting_sum<T, What>()), roundings = splat<S>(T(0));
 
-    // The first, second, ... of the vectors at hand.
-    SOFTMAX_INLINE void add(const Exponential<S>& e, int which) {
-        const Pair<V> next = What == Summed::others ? two_sum(sum, e.high) : fast_two_sum(sum, e.high);
-        sum = next.high;
-        roundings = roundings + next.low;
-        lows[which] = e.add_low(lows[which]);
+    SOFTMAX_INLINE void add(const Exponential<S>& e) {
+        const V next = sum + e.value(), growth = next - sum;
+        V rounding = e.add_low(V(e.high - growth));
+        if constexpr (What == Summed::others)
+            rounding = rounding + (sum - (next - growth));  // the term may be the larger
+        sum = next;
+        roundings = roundings + rounding;
     }
     // total = total + all that was added.
     SOFTMAX_INLINE void add_to(Pair<V>& total) const {
         const Pair<V> next = two_sum(total.high, V(sum - starting_sum<T, What>()));
-        V low = roundings + lows[0];
-        for (int a = 1; a < interleaved<S>; ++a) low = low + lows[a];
-        total = {next.high, total.low + (next.low + low)};
+        total = {next.high, total.low + (next.low + roundings)};
     }
 };
 
@@ -179,7 +183,7 @@ SOFTMAX_INLINE typename S::I count_lanes(const typename S::I& counts, const Lane
     }
 }
 
-// Takes the exponentials of a block, a part after the other: their sum and, with Keep, each of them, rounded, in `kept`.
+// Takes the exponentials of a block, some after the others: their sum and, with Keep, each of them, rounded, in `kept`.
 // That may be x itself.
 //
 // Summed::others leaves the maxima themselves out and counts them. log(sum) is then log1p of what is left, exact also where
@@ -190,11 +194,9 @@ class Summing {
     using V = typename S::V;
 
 public:
-    static constexpr std::ptrdiff_t part = terms * S::lanes;
-
     Summing(const Reduction<S>& row, T maximum) : row(row), maximum(splat<S>(maximum)) {}
 
-    // n entries, a part or what is left. beside(width, i) is called for the vectors at hand, if they are whole: for other
+    // n entries, at most `sum_length`. beside(width, i) is called for the vectors at hand, if they are whole: for other
     // work, which waits for memory while exponentials keep the arithmetic busy.
     template <class Beside>
     SOFTMAX_INLINE void take(const T* x, std::ptrdiff_t n, T* kept, const Beside& beside) {
@@ -212,7 +214,7 @@ public:
                     e[a].clear_where(top);
                     counts = count_lanes<S>(counts, top);
                 }
-                accumulator.add(e[a], a);
+                accumulator.add(e[a]);
             }
         });
         accumulator.add_to(total);
@@ -229,17 +231,18 @@ private:
     typename S::I counts = {};
 };
 
-// Calls body(first, count) for the parts of n entries.
-template <std::ptrdiff_t Part, class Body>
-SOFTMAX_INLINE void for_pieces(std::ptrdiff_t n, const Body& body) {
-    for (std::ptrdiff_t first = 0; first < n; first += Part) body(first, n - first < Part ? n - first : Part);
+// Calls body(first, count) for n entries, `sum_length` at a time.
+template <class Body>
+SOFTMAX_INLINE void for_sums(std::ptrdiff_t n, const Body& body) {
+    for (std::ptrdiff_t first = 0; first < n; first += sum_length) {
+        body(first, n - first < sum_length ? n - first : sum_length);
+    }
 }
 
 template <class S, Summed What, bool Tempered, bool Keep, class T>
 Sum sum_exponentials(const T* x, std::ptrdiff_t n, const Reduction<S>& row, T maximum, T* kept) {
-    using Taking = Summing<S, What, Tempered, Keep>;
-    Taking summing(row, maximum);
-    for_pieces<Taking::part>(n, [&](std::ptrdiff_t first, std::ptrdiff_t count) {
+    Summing<S, What, Tempered, Keep> summing(row, maximum);
+    for_sums(n, [&](std::ptrdiff_t first, std::ptrdiff_t count) {
         // Not inlined at once, a function that only prefetches is one that GCC sees no need to call.
         summing.take(x + first, count, kept + first, [&](auto width, std::ptrdiff_t i) SOFTMAX_INLINED {
             prefetch(x + first + i, width() * S::lanes, block_length);

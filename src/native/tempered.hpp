@@ -31,7 +31,7 @@ void add_tempered(const T* x, ptrdiff_t n, const Reduction<S>& reduction, T maxi
     const Reduction<S> row = reduction;
     const V top = splat<S>(maximum), zero = splat<S>(T(0));
     const V floor = splat<S>(T(2 * Float<T>::floor));  // e is 0 long before
-    constexpr ptrdiff_t part = terms * S::lanes;
+    constexpr ptrdiff_t part = 32 * S::lanes;          // of sums that keep no roundings
     const auto plus = [](const auto& a, const auto& b) { return a + b; };
     for (ptrdiff_t start = 0; start < n; start += part) {
         V others = zero, first = zero, second = zero, maxima = zero;
