@@ -201,6 +201,7 @@ def test_rows_of_every_kind_one_after_the_other(function, dtype, size):
     x = scores((11, size), dtype)
     x[1], x[2, size // 2], x[4, 7], x[5], x[9] = -np.inf, np.nan, np.inf, 60000 - 32 * (np.arange(size) % 999), -np.inf
     x[7, 0] = 60  # nearly sure
+    x[8, -1] = 300  # quite sure, in what fills no vector
     keep = np.random.default_rng(1).random(x.shape) < 0.7
     for options in ({}, {"temperature": 0.7}, {"where": keep}):
         rows = [options | {"where": row} if "where" in options else options for row in keep]
