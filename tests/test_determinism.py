@@ -193,24 +193,63 @@ def strided(x):
     return memory
 
 
-@pytest.mark.parametrize("size", [129, 300, 5000, 17000])
-@pytest.mark.parametrize("dtype", [*DTYPES, np.float16, ml_dtypes.bfloat16])
-@pytest.mark.parametrize("function", [softmax, log_softmax])
-def test_rows_of_every_kind_one_after_the_other(function, dtype, size):
-    """Rows are under way three at a time: those that are finished apart must not disturb the ones around them."""
-    x = scores((11, size), dtype)
+def rows_of_every_kind(size, dtype):
+    x = scores((12, size), dtype)
     x[1], x[2, size // 2], x[4, 7], x[5], x[9] = -np.inf, np.nan, np.inf, 60000 - 32 * (np.arange(size) % 999), -np.inf
     x[7, 0] = 60  # nearly sure
     x[8, -1] = 300  # quite sure, in what fills no vector
+    x[10] = 0.1 * x[10] - 20  # 0, nearly sure: the logarithm is the sum of the others
+    x[10, 3] = 0
+    return x
+
+
+ALL_DTYPES = [*DTYPES, np.float16, ml_dtypes.bfloat16]
+
+
+@pytest.mark.parametrize("size", [129, 300, 5000, 17000])
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+@pytest.mark.parametrize("function", [softmax, log_softmax, logsumexp])
+def test_rows_of_every_kind_one_after_the_other(function, dtype, size):
+    """Rows are under way three at a time: those that are finished apart must not disturb the ones around them."""
+    x = rows_of_every_kind(size, dtype)
     keep = np.random.default_rng(1).random(x.shape) < 0.7
     for options in ({}, {"temperature": 0.7}, {"where": keep}):
+        if function is logsumexp and "temperature" in options:
+            continue
         rows = [options | {"where": row} if "where" in options else options for row in keep]
         alone = np.stack([function(row, **option) for row, option in zip(x, rows, strict=True)])
         assert same_bits(function(x, **options), alone), options
+        if function is logsumexp:
+            continue
         in_place = x.copy()
         assert same_bits(function(in_place, out=in_place, **options), alone), options
-        rows_of_wider = np.zeros((11, size + 3), dtype)[:, 1:-2]
+        rows_of_wider = np.zeros((12, size + 3), dtype)[:, 1:-2]
         assert same_bits(function(x, out=rows_of_wider, **options), alone), options
+
+
+@pytest.mark.parametrize("rows", [17, 24, 64])
+@pytest.mark.parametrize("size", [129, 257, 1030, 2049])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", [softmax, log_softmax])
+def test_rows_across_memory_have_the_bits_of_rows_along_it(function, dtype, size, rows):
+    """Side by side, also in a tile that is partly filled, and beside a row that is not ordinary."""
+    x = scores((rows, size), dtype)
+    x[3, 0], x[4, -1] = 60, 300
+    x[5, ::2] = -np.inf
+    x[6] = 1
+    x[7, 1:] = 0  # just above 1/2: the maximum's share is one of its own
+    x[7, 0] = np.log(size - 1.0) + 0.1
+    for beside in (None, np.nan, np.inf, np.full(size, -np.inf), 60000 - 32 * (np.arange(size) % 999)):
+        if beside is not None:
+            x[rows - 3, : np.size(beside)] = beside
+        for temperature in (1.0, 0.7):
+            expected = function(x, temperature=temperature).T
+            columns = np.ascontiguousarray(x.T)
+            assert same_bits(function(columns, 0, temperature=temperature), expected), (beside, temperature)
+            assert same_bits(function(columns, 0, temperature=temperature, out=columns), expected), (
+                beside,
+                temperature,
+            )
 
 
 @pytest.mark.parametrize("size", [5, 33, 5000])

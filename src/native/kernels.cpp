@@ -2,6 +2,7 @@
 #include "kernels.hpp"
 
 #include "binary.hpp"
+#include "columns.hpp"
 #include "divergence.hpp"
 #include "entmax_lanes.hpp"
 #include "loss_lanes.hpp"
@@ -30,36 +31,16 @@ struct Loops {
         const auto temperature = o.batch<double>(1);
         if (o.few()) return family_lanes<Log>(x, temperature, mask, out, o.rows(), o.n());
 #if !defined(SOFTMAX_EMULATED_FMA)  // whose arithmetic leaves nothing to be done beside it
-        if (temperature.outer == 0 && pipelined<Log>(x, mask, out, o.rows(), o.n(), temperature.value(0))) {
-            return family_pipelined<Log>(x, mask, out, o.rows(), o.n(), temperature.value(0));
+        if (temperature.outer == 0 && Temperatures<T>::ordinary(temperature.value(0))) {
+            const double t = temperature.value(0);
+            if (family_pipelined<S, Log>(x, mask, out, o.rows(), o.n(), t)) return;
+            if (family_columns<S, Log>(x, mask, out, o.rows(), o.n(), t)) return;
         }
 #endif
         for_each_row(x, mask, &out, o.rows(), o.n(),
                      [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {
                          (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i), *y, threads);
                      });
-    }
-    template <bool Log>
-    static bool pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n,
-                          double temperature) {
-        if (rows < 2 || n < 1 || across(x) || shared_rows(rows, n)) return false;
-        if (temperature < smallest_temperature || temperature > largest_temperature) return false;
-        return fits_pipeline<Log, T>(n, x.contiguous() && mask == nullptr && out.contiguous(), x.data == out.data,
-                                     worth_streaming(x, out, rows, n));
-    }
-    template <bool Log>
-    static void family_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows,
-                                 ptrdiff_t n, double temperature) {
-        const bool streaming = worth_streaming(x, out, rows, n);
-        const ptrdiff_t piece = std::max<ptrdiff_t>({rows_of_piece(n), std::min<ptrdiff_t>(8, rows / 4), 1});
-        for_row_pieces(rows, n, piece, [&](ptrdiff_t first, ptrdiff_t count) {
-            const auto x_at = [&](ptrdiff_t i) { return row_of(x, mask, first + i, n); };
-            const auto out_at = [&](ptrdiff_t i) -> OutRow<T> {
-                return {out.data + (first + i) * out.outer, out.inner, out.storage, streaming};
-            };
-            (temperature == 1 ? family_rows<S, Log, false, T>(count, x_at, out_at, temperature)
-                              : family_rows<S, Log, true, T>(count, x_at, out_at, temperature));
-        });
     }
     static void softmax(const Operands& o) { family<false>(o, nullptr, o.batch<T>(2, 1)); }
     static void log_softmax(const Operands& o) { family<true>(o, nullptr, o.batch<T>(2, 1)); }
@@ -109,6 +90,9 @@ struct Loops {
     static void sums(const Operands& o, const Batch<char>* mask, const Batch<T>& out, const Batch<double>* others_out) {
         const auto x = o.batch<T>(0, 0);
         if (o.few()) return partition_lanes(x, mask, out, others_out, o.rows(), o.n());
+#if !defined(SOFTMAX_EMULATED_FMA)
+        if (others_out == nullptr && logsumexp_pipelined<S>(x, mask, out, o.rows(), o.n())) return;
+#endif
         const Batch<T>* none = nullptr;
         for_each_row(x, mask, none, o.rows(), o.n(),
                      [&](const Row<T>& row, const OutRow<T>*, ptrdiff_t i, int threads) {

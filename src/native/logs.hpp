@@ -34,8 +34,11 @@ struct Weighed {
 template <class S, bool Tempered, class T>
 DD others_of_row(const Row<T>& x, T maximum, const Reduction<S>& row, int threads) {
     const OutRow<T>* none = nullptr;
-    return others_of<T>(sum_row<S, Summed::others, Tempered>(x, row, maximum, none, threads),
-                        exponential_of_maximum<S, true>(maximum, row).exact);
+    Sum sum;
+    with_packed(x, none, [&](const Row<T>& packed, const OutRow<T>*) {
+        sum = sum_row<S, Summed::others, Tempered>(packed, row, maximum, none, threads);
+    });
+    return others_of<T>(sum, exponential_of_maximum<S, true>(maximum, row).exact);
 }
 
 // What a row weighs beside its maximum, from the sum of all its exponentials; where that says too little and is to be
@@ -85,6 +88,14 @@ template <class T>
 DD log_total(DD others) {
     if constexpr (sizeof(T) == sizeof(float)) return {std::log1p(others.high), 0.0};
     return log1p<double, Scalar<double>>(others);
+}
+
+// logsumexp of an ordinary row, from the sum of all its exponentials. A logarithm that is added to a maximum of 1 or more
+// does not show its last digits: then the others of a row that weigh little are no more precise than the sum of all.
+template <class S, class T>
+T logsumexp_of_total(const Row<T>& x, DD total, T maximum, const Reduction<S>& row, int threads) {
+    const DD others = others_beside<S, false>(x, total, maximum, row, std::fabs(maximum) < T(1), threads);
+    return T(add(log_total<T>(others), double(maximum)).high);
 }
 
 template <class S, class T>

@@ -135,53 +135,75 @@ bool fits(PyArrayObject* x, PyObject* object) {
     return a == b || a + PyArray_NBYTES(x) <= b || b + PyArray_NBYTES(out) <= a;
 }
 
+// Slices of an array along one axis: `outer` blocks of `inner` slices of n entries.
+struct Slices {
+    PyArrayObject* array;
+    npy_intp outer = 1, n = 0, inner = 1;
+    int axis;
+
+    // Whether it is the common call.
+    bool of(PyObject* object, PyObject* axis_object) {
+        if (!is_plain(object) || !PyLong_CheckExact(axis_object)) return false;
+        array = reinterpret_cast<PyArrayObject*>(object);
+        const int ndim = PyArray_NDIM(array);
+        int overflow;
+        const long asked = PyLong_AsLongAndOverflow(axis_object, &overflow), place = asked < 0 ? asked + ndim : asked;
+        if (overflow != 0 || place < 0 || place >= ndim) return false;
+        axis = int(place);
+        for (int i = 0; i < axis; ++i) outer *= PyArray_DIM(array, i);
+        for (int i = axis + 1; i < ndim; ++i) inner *= PyArray_DIM(array, i);
+        n = PyArray_DIM(array, axis);
+        return true;
+    }
+
+    // The kernel's loop over all of them; `temperature` is its operand behind x, if it has one. Of each slice it writes
+    // `written` entries, n or 1.
+    PyObject* run(softmax::Kernel kernel, double* temperature, PyObject* result, npy_intp written) const {
+        const int type = PyArray_TYPE(array);
+        const softmax::Loop loop = type == NPY_FLOAT    ? active->float32[kernel]
+                                   : type == NPY_DOUBLE ? active->float64[kernel]
+                                                        : active->float16[kernel];
+        const bool last = inner == 1;  // else one call for each of the outer blocks, whose rows lie across it
+        const npy_intp calls = last ? (outer > 0) : outer, rows = last ? outer : inner;
+        const npy_intp size = PyArray_ITEMSIZE(array), step = inner * size;
+        const npy_intp dimensions[] = {rows, n}, row = last ? n * size : size, to = last ? written * size : size;
+        const npy_intp with[] = {row, 0, to, step, step}, without[] = {row, to, step, step};
+        const auto loops = [&] {
+            NPY_BEGIN_THREADS_DEF;
+            NPY_BEGIN_THREADS_THRESHOLDED(rows * n);
+            try {
+                for (npy_intp i = 0; i < calls && rows > 0 && !softmax::Call::interrupted_loops(); ++i) {
+                    char* const from = PyArray_BYTES(array) + i * inner * n * size;
+                    char* const out =
+                        PyArray_BYTES(reinterpret_cast<PyArrayObject*>(result)) + i * inner * written * size;
+                    char* operands[] = {from, temperature == nullptr ? out : reinterpret_cast<char*>(temperature), out};
+                    loop(operands, dimensions, temperature == nullptr ? without : with, nullptr);
+                }
+            } catch (const softmax::Interrupted&) {
+                // the call has its exception
+            }
+            NPY_END_THREADS;
+            return result;
+        };
+        if (!softmax::on_main_thread()) return loops();
+        softmax::Call call;
+        return call.end(loops());
+    }
+};
+
 PyObject* quick(softmax::Kernel kernel, PyObject* const* args, Py_ssize_t count) {
     if (count != 4) return PyErr_Format(PyExc_TypeError, "expected x, axis, temperature and out, got %zd", count);
-    PyObject *object = args[0], *out = args[3];
-    if (!is_plain(object) || !PyLong_CheckExact(args[1]) || !PyFloat_CheckExact(args[2])) Py_RETURN_NONE;
-    PyArrayObject* x = reinterpret_cast<PyArrayObject*>(object);
-    const int ndim = PyArray_NDIM(x);
-    int overflow;
-    const long asked = PyLong_AsLongAndOverflow(args[1], &overflow), axis = asked < 0 ? asked + ndim : asked;
+    PyObject *x = args[0], *out = args[3];
+    Slices slices;
+    if (!PyFloat_CheckExact(args[2]) || !slices.of(x, args[1])) Py_RETURN_NONE;
     double temperature = PyFloat_AS_DOUBLE(args[2]);
-    if (overflow != 0 || axis < 0 || axis >= ndim || !(temperature >= 0)) Py_RETURN_NONE;
-    if (out != Py_None && !fits(x, out)) Py_RETURN_NONE;
+    if (!(temperature >= 0) || (out != Py_None && !fits(slices.array, out))) Py_RETURN_NONE;
     const auto new_result = [&] {
-        const softmax::LargeResults results(softmax::LargeResults::large(object));
-        return PyArray_NewLikeArray(x, NPY_CORDER, nullptr, 0);
+        const softmax::LargeResults results(softmax::LargeResults::large(x));
+        return PyArray_NewLikeArray(slices.array, NPY_CORDER, nullptr, 0);
     };
     PyObject* result = out == Py_None ? new_result() : Py_NewRef(out);
-    if (result == nullptr) return nullptr;
-    npy_intp outer = 1, inner = 1;
-    for (int i = 0; i < axis; ++i) outer *= PyArray_DIM(x, i);
-    for (int i = int(axis) + 1; i < ndim; ++i) inner *= PyArray_DIM(x, i);
-    const npy_intp n = PyArray_DIM(x, int(axis)), size = PyArray_ITEMSIZE(x);
-    const int type = PyArray_TYPE(x);
-    const softmax::Loop loop = type == NPY_FLOAT    ? active->float32[kernel]
-                               : type == NPY_DOUBLE ? active->float64[kernel]
-                                                    : active->float16[kernel];
-    const bool last = inner == 1;  // else one call for each of the outer blocks, whose rows lie across it
-    const npy_intp calls = last ? (outer > 0) : outer, rows = last ? outer : inner;
-    const npy_intp dimensions[] = {rows, n}, row = last ? n * size : size, step = inner * size;
-    const npy_intp steps[] = {row, 0, row, step, step};
-    const auto run = [&] {
-        NPY_BEGIN_THREADS_DEF;
-        NPY_BEGIN_THREADS_THRESHOLDED(rows * n);
-        try {
-            for (npy_intp i = 0; i < calls && rows > 0 && !softmax::Call::interrupted_loops(); ++i) {
-                char* operands[] = {PyArray_BYTES(x) + i * inner * n * size, reinterpret_cast<char*>(&temperature),
-                                    PyArray_BYTES(reinterpret_cast<PyArrayObject*>(result)) + i * inner * n * size};
-                loop(operands, dimensions, steps, nullptr);
-            }
-        } catch (const softmax::Interrupted&) {
-            // the call has its exception
-        }
-        NPY_END_THREADS;
-        return result;
-    };
-    if (!softmax::on_main_thread()) return run();
-    softmax::Call call;
-    return call.end(run());
+    return result == nullptr ? nullptr : slices.run(kernel, &temperature, result, slices.n);
 }
 
 PyObject* quick_softmax(PyObject*, PyObject* const* args, Py_ssize_t count) {
@@ -189,6 +211,20 @@ PyObject* quick_softmax(PyObject*, PyObject* const* args, Py_ssize_t count) {
 }
 PyObject* quick_log_softmax(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return quick(softmax::kernel_log_softmax, args, count);
+}
+PyObject* quick_logsumexp(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 2) return PyErr_Format(PyExc_TypeError, "expected x and axis, got %zd", count);
+    Slices slices;
+    if (!slices.of(args[0], args[1])) Py_RETURN_NONE;
+    npy_intp shape[NPY_MAXDIMS];
+    int ndim = 0;
+    for (int i = 0; i < PyArray_NDIM(slices.array); ++i) {
+        if (i != slices.axis) shape[ndim++] = PyArray_DIM(slices.array, i);
+    }
+    PyObject* result = PyArray_SimpleNew(ndim, shape, PyArray_TYPE(slices.array));
+    if (result == nullptr) return nullptr;
+    result = slices.run(softmax::kernel_logsumexp, nullptr, result, 1);
+    return PyArray_Return(reinterpret_cast<PyArrayObject*>(result));
 }
 
 // The data of an array of a type and at least `size` entries, contiguous; nullptr with TypeError set where it is not.
@@ -289,6 +325,8 @@ PyMethodDef methods[] = {
     {"quick_log_softmax", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quick_log_softmax)), METH_FASTCALL,
      "quick_log_softmax(x, axis, temperature, out, /)\n--\n\nlog_softmax of a plain array; None where it takes the "
      "gufunc."},
+    {"quick_logsumexp", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quick_logsumexp)), METH_FASTCALL,
+     "quick_logsumexp(x, axis, /)\n--\n\nlogsumexp of a plain array; None where it takes the gufunc."},
     {"adam_epoch", adam_epoch, METH_VARARGS,
      "adam_epoch(X, targets, weight, order, sizes, tanh, options, batch_size, penalty, rate, betas_and_epsilon, "
      "params, "

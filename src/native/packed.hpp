@@ -125,6 +125,19 @@ void turn_rows(const Batch<T>& x, const Batch<T>* out, ptrdiff_t first, int coun
     if (back) write_transposed(buffer, stride, *out, first, count, n);
 }
 
+// Calls body(first, count, more) for the rows across memory, `together` at a time; more: this thread goes on behind them.
+template <class Body>
+void for_turned(ptrdiff_t rows, ptrdiff_t n, int together, const Body& body) {
+    const ptrdiff_t tiles = (rows + together - 1) / together;
+    const ptrdiff_t piece = std::max<ptrdiff_t>(std::min<ptrdiff_t>(8, tiles / 8), rows_of_piece(n * together));
+    for_row_pieces(tiles, n * together, piece, [&](ptrdiff_t begin, ptrdiff_t tiles_here) {
+        for (ptrdiff_t tile = begin; tile < begin + tiles_here; ++tile) {
+            const ptrdiff_t first = tile * together;
+            body(first, int(std::min<ptrdiff_t>(together, rows - first)), tile + 1 < begin + tiles_here);
+        }
+    });
+}
+
 // Calls body(row, out, i, threads) for every row: contiguous floats where that is possible, `out` a pointer to an OutRow or,
 // for a kernel without a result of the row's shape, nullptr.
 template <class T, class Body>
@@ -132,14 +145,8 @@ void for_each_row(const Batch<T>& x, const Batch<char>* mask, const Batch<T>* ou
                   const Body& body) {
     const int together = turned<T>(n);
     if (Simd<T>::lanes > 1 && rows > 1 && across(x) && mask == nullptr && n <= longest_transposed<T>) {
-        const ptrdiff_t tiles = (rows + together - 1) / together;
-        const ptrdiff_t piece = std::max<ptrdiff_t>(std::min<ptrdiff_t>(8, tiles / 8), rows_of_piece(n * together));
-        return for_row_pieces(tiles, n * together, piece, [&](ptrdiff_t begin, ptrdiff_t tiles_here) {
-            for (ptrdiff_t tile = begin; tile < begin + tiles_here; ++tile) {
-                const ptrdiff_t first = tile * together;
-                turn_rows(x, out, first, int(std::min<ptrdiff_t>(together, rows - first)), n,
-                          tile + 1 < begin + tiles_here, body);
-            }
+        return for_turned(rows, n, together, [&](ptrdiff_t first, int count, bool more) {
+            turn_rows(x, out, first, count, n, more, body);
         });
     }
     const bool streaming = out != nullptr && worth_streaming(x, *out, rows, n);

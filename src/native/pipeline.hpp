@@ -4,11 +4,12 @@
 // are two rows apart, so that what turns a maximum or a sum into numbers for a row, one step after the other, is done
 // while the row between is worked on.
 //
-// Long rows are taken by the blocks of `sum_blocks`. Bits as from `softmax_row` and `log_softmax_row`, which also take the
-// rows that are not ordinary.
+// Long rows are taken by the blocks of `sum_blocks`. Bits as from `softmax_row`, `log_softmax_row` and `logsumexp_row`, which
+// also take the rows that are not ordinary.
 #pragma once
 
 #include "logs.hpp"
+#include "packed.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 
@@ -38,11 +39,25 @@ struct Later {
     }
 };
 
+// In place of a Finisher where there is nothing to finish.
+struct Nothing {
+    struct Entry {
+        static constexpr bool exact_top = false;
+    } entry;
+    bool has_plain(ptrdiff_t) const { return true; }
+    template <bool ExactTop>
+    SOFTMAX_INLINE auto next(ptrdiff_t) const {
+        return [](auto, ptrdiff_t) {};
+    }
+    void some(ptrdiff_t) const {}
+    void rest() const {}
+};
+
 // Exponentials of n entries, summed and with Keep stored; beside them a later row's maximum is taken, and an earlier row
 // finished.
-template <class S, Summed What, bool Tempered, bool Keep, class T, class Entry>
+template <class S, Summed What, bool Tempered, bool Keep, class T, class Earlier>
 DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const Later<T>& later, T& later_maximum,
-              Finisher<S, Entry>& earlier) {
+              Earlier& earlier) {
     Summing<S, What, Tempered, Keep> summing(row, T(0));
     Maximum<S> maximum;
     // All three in one loop, without a question in it.
@@ -80,16 +95,6 @@ template <class T>
 constexpr ptrdiff_t pipeline_buffer = 196608 / sizeof(T);
 constexpr ptrdiff_t pipeline_slots = 6;
 
-// Whether rows of n entries, in memory or not as they are, can be taken this way. Six of them fit the buffer; or they and
-// their results are contiguous, and a row of softmax, which is read once more where it turns out not to be ordinary, is
-// not where its exponentials are kept.
-template <bool Log, class T>
-bool fits_pipeline(ptrdiff_t n, bool contiguous, bool in_place, bool streaming) {
-    if (n <= short_row<T> && pipeline_slots * n <= pipeline_buffer<T>) return true;
-    if (Log) return contiguous;
-    return contiguous && !streaming && (n <= short_row<T> || !in_place);
-}
-
 // What finishes a row, from the pair of its maximum and its sum; nothing, where that is no ordinary one and has been seen
 // to here.
 template <class S, bool Log, bool Tempered, class T>
@@ -99,7 +104,7 @@ struct Family {
     const double temperature;
     const Temperature<T> constants = temperature_constants<T>(temperature);
 
-    Reduction<S> reduction(T maximum) const { return Reduction<S>(splat<S>(maximum), constants); }
+    Reduction<S> reduction(const typename S::V& maxima) const { return Reduction<S>(maxima, constants); }
 
     // Whether there is an entry; `row` is the reduction of the maximum.
     bool finish(const Row<T>& x, const BlockPair<T>& all, const Reduction<S>& row, bool in_range, const OutRow<T>& out,
@@ -112,6 +117,10 @@ struct Family {
             (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(x, temperature, out, 1);
             return false;
         }
+        set(x, all, row, entry);
+        return true;
+    }
+    void set(const Row<T>& x, const BlockPair<T>& all, const Reduction<S>& row, Entry& entry) const {
         if constexpr (Log) {
             const DD others = others_beside<S, Tempered>(x, all.total, all.maximum, row, true, 1);
             ::new (&entry) Entry(all.maximum, T(log_total<T>(others).high), constants);
@@ -119,7 +128,6 @@ struct Family {
             // In place: GCC would copy it by 16 bytes, and the next load of a vector wait for that.
             ::new (&entry) Entry(scaling_of<S, Tempered>(all.total, all.maximum, row, x.n));
         }
-        return true;
     }
 };
 
@@ -165,7 +173,7 @@ void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double t
             ahead.x = later.entries;
             T* const e = kept(i);
             const OutRow<T> out = out_at(i);
-            const Reduction<S> row = family.reduction(here.maximum);
+            const Reduction<S> row = family.reduction(splat<S>(here.maximum));
             BlockPair<T> pair = {here.maximum, T(0), {0.0, 0.0}};
             const bool in_range = pair.in_range(family.constants);
             if (in_range && !pair.empty()) {
@@ -238,8 +246,8 @@ void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double te
         BlockPair<T> pair = {maximum, T(0), {0.0, 0.0}};
         const bool alike = next == nullptr || length(unit + 1) == length(unit);
         if (alike && pair.in_range(family.constants) && !pair.empty()) {
-            pair.total = sum_beside<S, Of::what, Tempered, !Log>(entries(unit), length(unit), family.reduction(maximum),
-                                                                 e, Later<T>{next}, maximum, finisher);
+            pair.total = sum_beside<S, Of::what, Tempered, !Log>(
+                entries(unit), length(unit), family.reduction(splat<S>(maximum)), e, Later<T>{next}, maximum, finisher);
         } else {
             finisher.rest();
             if (next != nullptr) maximum = maximum_of<S>(next, length(unit + 1));
@@ -251,7 +259,8 @@ void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double te
             bool in_range;
             const BlockPair<T> all = combine(*row.pairs, family.constants, in_range);
             row.octaves = all.octaves;
-            row.to_finish = family.finish(x_at(i), all, family.reduction(all.maximum), in_range, out_at(i), row.entry);
+            row.to_finish =
+                family.finish(x_at(i), all, family.reduction(splat<S>(all.maximum)), in_range, out_at(i), row.entry);
         }
     }
 }
@@ -260,6 +269,120 @@ template <class S, bool Log, bool Tempered, class T, class RowAt, class OutAt>
 void family_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature) {
     (x_at(0).n <= short_row<T> ? short_rows<S, Log, Tempered, T, RowAt, OutAt>
                                : long_rows<S, Log, Tempered, T, RowAt, OutAt>)(rows, x_at, out_at, temperature);
+}
+
+// logsumexp of rows, or of their blocks one after the other: each beside the maximum of the next but one. set(i, value).
+template <class S, class T, class RowAt, class Set>
+void logsumexp_rows(ptrdiff_t rows, const RowAt& x_at, const Set& set) {
+    const Temperature<T> constants = temperature_constants<T>(1);
+    const ptrdiff_t n = x_at(0).n, longest = n <= short_row<T> ? n : block_length;
+    const ptrdiff_t in_row = (n + longest - 1) / longest, count = rows * in_row;
+    const auto first = [&](ptrdiff_t unit) { return unit % in_row * longest; };
+    const auto length = [&](ptrdiff_t unit) { return std::min(longest, n - first(unit)); };
+    const bool direct = x_at(0).direct(), halves = x_at(0).halves();
+    alignas(64) T buffer[pipeline_buffer<T>];
+    const auto slot = [&](ptrdiff_t unit) { return buffer + unit % 3 * n; };
+    const auto read = [&](ptrdiff_t unit) -> const T* {
+        const Row<T> x = x_at(unit / in_row);
+        return direct ? reinterpret_cast<const T*>(x.data) + first(unit) : x.block(0, n, slot(unit));
+    };
+    const auto later_of = [&](ptrdiff_t unit) -> Later<T> {
+        if (!halves) return {read(unit)};
+        const Row<T> x = x_at(unit);
+        return {slot(unit), reinterpret_cast<const Bits16*>(x.data), slot(unit), x.storage};
+    };
+    struct {
+        const T* x;
+        T maximum;
+    } places[3];  // of the blocks at hand, the next, and the next but one
+    for (ptrdiff_t unit = 0; unit < std::min<ptrdiff_t>(2, count); ++unit) {
+        places[unit].x = read(unit);
+        places[unit].maximum = maximum_of<S>(places[unit].x, length(unit));
+    }
+    PerBlock<KeptPair<S, T>> pairs(n);
+    Nothing nothing;
+    for (ptrdiff_t unit = 0; unit < count; ++unit) {
+        const auto& here = places[unit % 3];
+        auto& ahead = places[(unit + 2) % 3];
+        BlockPair<T> all = {here.maximum, T(0), {0.0, 0.0}};
+        bool in_range = all.in_range(constants);
+        const bool more = unit + 2 < count, alike = more && length(unit + 2) == length(unit);
+        if (in_range && !all.empty() && (alike || !more)) {
+            const Later<T> later = more ? later_of(unit + 2) : Later<T>();
+            const Reduction<S> row(splat<S>(here.maximum), constants);
+            T* const none = nullptr;
+            all.total =
+                sum_beside<S, logs<S>, false, false>(here.x, length(unit), row, none, later, ahead.maximum, nothing);
+            ahead.x = later.entries;
+        } else {
+            sum_block<S, logs<S>, false>(here.x, length(unit), constants, (T*)nullptr, all);
+            if (more) ahead.x = read(unit + 2);
+            if (more) ahead.maximum = maximum_of<S>(ahead.x, length(unit + 2));
+        }
+        if (in_row > 1) {
+            pairs[unit % in_row] = KeptPair<S, T>(all);
+            if (unit % in_row < in_row - 1) continue;
+            all = combine(pairs, constants, in_range);
+        }
+        const ptrdiff_t i = unit / in_row;
+        T value;
+        if (in_range && !all.empty()) {
+            const Reduction<S> row(splat<S>(all.maximum), constants);
+            value = logsumexp_of_total(x_at(i), all.total, all.maximum, row, 1);
+        } else {
+            logsumexp_row<S>(x_at(i), &value, 1);
+        }
+        set(i, value);
+    }
+}
+
+// Whether `slots` rows fit the buffer, where they are not contiguous already and have to be.
+template <class T>
+bool fit_buffer(ptrdiff_t slots, ptrdiff_t n) {
+    return n <= short_row<T> && slots * n <= pipeline_buffer<T>;
+}
+// Rows that one thread takes, one after the other.
+template <class T>
+bool fits_pipeline(const Batch<T>& x, ptrdiff_t rows, ptrdiff_t n) {
+    return rows > 1 && n > 0 && !across(x) && !shared_rows(rows, n);
+}
+inline ptrdiff_t pipeline_piece(ptrdiff_t rows, ptrdiff_t n) {
+    return std::max<ptrdiff_t>({rows_of_piece(n), std::min<ptrdiff_t>(8, rows / 4), 1});
+}
+
+// softmax and log_softmax: false where the rows are not taken this way.
+template <class S, bool Log, class T>
+bool family_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n,
+                      double temperature) {
+    if (!fits_pipeline(x, rows, n)) return false;
+    // Where they do not fit, they and their results are contiguous, and a row of softmax, which is read once more where it
+    // turns out not to be ordinary, is not where its exponentials are kept.
+    const bool streaming = worth_streaming(x, out, rows, n), in_place = x.data == out.data;
+    const bool contiguous = x.contiguous() && mask == nullptr && out.contiguous();
+    const bool beside = Log ? contiguous : contiguous && !streaming && (n <= short_row<T> || !in_place);
+    if (!fit_buffer<T>(pipeline_slots, n) && !beside) return false;
+    for_row_pieces(rows, n, pipeline_piece(rows, n), [&](ptrdiff_t first, ptrdiff_t count) {
+        const auto x_at = [&](ptrdiff_t i) { return row_of(x, mask, first + i, n); };
+        const auto out_at = [&](ptrdiff_t i) -> OutRow<T> {
+            return {out.data + (first + i) * out.outer, out.inner, out.storage, streaming};
+        };
+        (temperature == 1 ? family_rows<S, Log, false, T>(count, x_at, out_at, temperature)
+                          : family_rows<S, Log, true, T>(count, x_at, out_at, temperature));
+    });
+    return true;
+}
+
+// logsumexp, likewise.
+template <class S, class T>
+bool logsumexp_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n) {
+    if (!fits_pipeline(x, rows, n)) return false;
+    if (!fit_buffer<T>(3, n) && !(x.contiguous() && mask == nullptr)) return false;
+    for_row_pieces(rows, n, pipeline_piece(rows, n), [&](ptrdiff_t first, ptrdiff_t count) {
+        logsumexp_rows<S, T>(
+            count, [&](ptrdiff_t i) { return row_of(x, mask, first + i, n); },
+            [&](ptrdiff_t i, T value) { out.set(first + i, value); });
+    });
+    return true;
 }
 
 }  // namespace softmax::SOFTMAX_ISA

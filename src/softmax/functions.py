@@ -274,6 +274,10 @@ def logsumexp(
     >>> print(magnitude.round(6), sign)
     1.541325 -1.0
     """
+    if weights is None and where is None and not return_sign and isinstance(axis, int):
+        y = _native.quick_logsumexp(x, axis)
+        if y is not None:
+            return np.expand_dims(y, axis) if keepdims else y
     x, where = as_array(x, where)
     compute, result = result_dtype(x, None)
     if weights is None:
