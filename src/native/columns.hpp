@@ -45,7 +45,6 @@ void set_lane(Scaling<S>& lanes, int lane, const Scaling<S>& row) {
     lanes.low[lane] = row.low[0];
     lanes.top[lane] = row.top[0];
     lanes.top_low[lane] = row.top_low[0];
-    lanes.exact_top = lanes.exact_top || row.exact_top;
 }
 template <class S, bool Tempered>
 void set_lane(Logarithm<S, Tempered>& lanes, int lane, const Logarithm<S, Tempered>& row) {
@@ -75,14 +74,13 @@ public:
     SOFTMAX_OUTLINE bool finish(ptrdiff_t first, int count) const {
         alignas(64) T buffer[longest * together];
         V maxima[vectors];
-        count == together ? read<true>(first, count, buffer, maxima) : read<false>(first, count, buffer, maxima);
+        read(first, count, buffer, maxima);
         unsigned special = 0;
         for (const V& maximum : maxima) {
             special |= beyond<S>(V(maximum * splat<S>(family.constants.inverse_high)), T(largest_unshifted));
         }
         if (special != 0) return false;
         Entry entries[vectors];
-        bool exact_top = false;
         for (int v = 0; v < vectors; ++v) {
             T* const column = buffer + v * n * S::lanes;
             const ptrdiff_t row = first + v * S::lanes;
@@ -91,15 +89,8 @@ public:
                 column, n, family.reduction(maxima[v]), totals,
                 Asked{x.entry(row + together, 0), out.entry(row, 0), x.inner, out.inner});
             if (!take_sums(column, maxima[v], totals, entries[v])) return false;
-            exact_top = exact_top || entries[v].exact_top;
         }
-        if (count < together) {
-            write<true, false>(first, count, buffer, entries);
-        } else if (exact_top) {
-            write<true, true>(first, count, buffer, entries);
-        } else {
-            write<false, true>(first, count, buffer, entries);
-        }
+        write(first, count, buffer, entries);
         return true;
     }
 
@@ -129,33 +120,37 @@ private:
     static SOFTMAX_INLINE T* further(const T* entry, ptrdiff_t step) {
         return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(entry) + std::uintptr_t(step));
     }
-    static int used(int count, int v) { return std::clamp(count - v * S::lanes, 0, S::lanes); }
 
-    template <bool Whole>
+    // A line of fewer rows goes through one of its own.
     void read(ptrdiff_t first, int count, T* buffer, V (&maxima)[vectors]) const {
         const ptrdiff_t n = this->n, step = x.inner;
         const T* line = x.entry(first, 0);
+        T few[together] = {};
         V top[vectors];
         for (V& v : top) v = splat<S>(T(-INFINITY));
         for (ptrdiff_t j = 0; j < n; ++j, line = further(line, step), buffer += S::lanes) {
+            if (count < together) std::memcpy(few, line, std::size_t(count) * sizeof(T));
+            const T* const from = count < together ? few : line;
             for (int v = 0; v < vectors; ++v) {
-                const V entry = load_first<S>(line + v * S::lanes, Whole ? S::lanes : used(count, v), T(0));
+                const V entry = load<S>(from + v * S::lanes);
                 store(buffer + v * n * S::lanes, entry);
                 top[v] = max(entry, top[v]);
             }
         }
         for (int v = 0; v < vectors; ++v) maxima[v] = top[v];
     }
-    template <bool ExactTop, bool Whole>
     void write(ptrdiff_t first, int count, const T* buffer, const Entry (&entries)[vectors]) const {
         const ptrdiff_t n = this->n, step = out.inner;
         T* line = out.entry(first, 0);
+        T few[together];
         for (ptrdiff_t j = 0; j < n; ++j, line = further(line, step), buffer += S::lanes) {
+            T* const to = count < together ? few : line;
             for (int v = 0; v < vectors; ++v) {
                 V each[1] = {load_once<S>(buffer + v * n * S::lanes)};
-                entries[v].template finish<ExactTop>(each);
-                store_first<S>(line + v * S::lanes, each[0], Whole ? S::lanes : used(count, v));
+                entries[v].template finish<true>(each);
+                store(to + v * S::lanes, each[0]);
             }
+            if (count < together) std::memcpy(line, few, std::size_t(count) * sizeof(T));
         }
     }
     // What the rows of a vector are finished with; false where one holds a NaN.
@@ -182,14 +177,21 @@ private:
     }
 };
 
+// Rows that are not taken this way: too few for a tile, or one of them not ordinary.
+template <class S, bool Log, class T>
+SOFTMAX_OUTLINE void turn_family(const Batch<T>& x, const Batch<T>& out, ptrdiff_t first, int count, ptrdiff_t n,
+                                 double temperature) {
+    turn_rows(x, &out, first, count, n, false, [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t, int threads) {
+        (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature, *y, threads);
+    });
+}
+
 template <class S, bool Log, bool Tempered, class T>
 void column_rows(const Batch<T>& x, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n, double temperature) {
     const Across<S, Log, Tempered> columns(x, out, n, temperature);
     for_turned(rows, n, columns.together, [&](ptrdiff_t first, int count, bool) {
         if (2 * count >= columns.together && columns.finish(first, count)) return;
-        turn_rows(x, &out, first, count, n, false, [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t, int threads) {
-            (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature, *y, threads);
-        });
+        turn_family<S, Log>(x, out, first, count, n, temperature);
     });
 }
 

@@ -116,13 +116,29 @@ PyObject* make_ufunc(int kernel) {
     return ufunc;
 }
 
+// bfloat16 is a type of another package's, with a number that it gets when that is imported; known by its name.
+bool is_bfloat16(PyArrayObject* array) {
+    if (PyArray_TYPE(array) < NPY_USERDEF || PyArray_ITEMSIZE(array) != 2) return false;
+    const std::string name = PyArray_DESCR(array)->typeobj->tp_name;
+    return name.substr(name.rfind('.') + 1) == "bfloat16";
+}
+
+// The loop of a kernel for arrays of that type, or nullptr.
+softmax::Loop loop_for(PyArrayObject* array, softmax::Kernel kernel) {
+    switch (PyArray_TYPE(array)) {
+        case NPY_FLOAT: return active->float32[kernel];
+        case NPY_DOUBLE: return active->float64[kernel];
+        case NPY_HALF: return active->float16[kernel];
+        default: return is_bfloat16(array) ? active->bfloat16[kernel] : nullptr;
+    }
+}
+
 // The common call without what a gufunc costs: a contiguous array of a type that has a loop, one axis, one temperature.
 // Returns None for any other, with no error set.
 bool is_plain(PyObject* x) {
     if (!PyArray_CheckExact(x)) return false;
     PyArrayObject* array = reinterpret_cast<PyArrayObject*>(x);
-    const int type = PyArray_TYPE(array);
-    return (type == NPY_FLOAT || type == NPY_DOUBLE || type == NPY_HALF) && PyArray_IS_C_CONTIGUOUS(array) &&
+    return loop_for(array, softmax::kernel_softmax) != nullptr && PyArray_IS_C_CONTIGUOUS(array) &&
            PyArray_ISALIGNED(array) && PyArray_ISNOTSWAPPED(array);
 }
 
@@ -159,10 +175,7 @@ struct Slices {
     // The kernel's loop over all of them; `temperature` is its operand behind x, if it has one. Of each slice it writes
     // `written` entries, n or 1.
     PyObject* run(softmax::Kernel kernel, double* temperature, PyObject* result, npy_intp written) const {
-        const int type = PyArray_TYPE(array);
-        const softmax::Loop loop = type == NPY_FLOAT    ? active->float32[kernel]
-                                   : type == NPY_DOUBLE ? active->float64[kernel]
-                                                        : active->float16[kernel];
+        const softmax::Loop loop = loop_for(array, kernel);
         const bool last = inner == 1;  // else one call for each of the outer blocks, whose rows lie across it
         const npy_intp calls = last ? (outer > 0) : outer, rows = last ? outer : inner;
         const npy_intp size = PyArray_ITEMSIZE(array), step = inner * size;
@@ -221,7 +234,9 @@ PyObject* quick_logsumexp(PyObject*, PyObject* const* args, Py_ssize_t count) {
     for (int i = 0; i < PyArray_NDIM(slices.array); ++i) {
         if (i != slices.axis) shape[ndim++] = PyArray_DIM(slices.array, i);
     }
-    PyObject* result = PyArray_SimpleNew(ndim, shape, PyArray_TYPE(slices.array));
+    PyArray_Descr* type = PyArray_DESCR(slices.array);
+    Py_INCREF(type);
+    PyObject* result = PyArray_NewFromDescr(&PyArray_Type, type, ndim, shape, nullptr, nullptr, 0, nullptr);
     if (result == nullptr) return nullptr;
     result = slices.run(softmax::kernel_logsumexp, nullptr, result, 1);
     return PyArray_Return(reinterpret_cast<PyArrayObject*>(result));
