@@ -47,18 +47,21 @@ public:
     // As many entries more, or as many as there are, but for what fills no vector.
     void some(ptrdiff_t count) { vectors(std::min(at + count, n)); }
     // The same one vector at a time, for a loop that does other work as well: where so many are left and go to the caches,
-    // `next` gives finish(width, i) for the vectors i entries on, and counts them as finished.
+    // or to 16-bit numbers, `next` gives finish(width, i) for the vectors i entries on, and counts them as finished.
     bool has_plain(ptrdiff_t count) const { return at + count <= n && into == Into::caches; }
-    template <bool ExactTop>
+    bool has_halves(ptrdiff_t count) const { return at + count <= n && into == Into::halves; }
+    template <Into Where, bool ExactTop>
     SOFTMAX_INLINE auto next(ptrdiff_t count) {
-        const T* const some_from = from + at;
-        T* const some_to = to + at;
+        Finisher self = *this;
+        self.from += at;
+        if constexpr (Where == Into::halves) self.half += at;
+        if constexpr (Where == Into::caches) self.to += at;
         at += count / S::lanes * S::lanes;
-        return [some_from, some_to, each = entry](auto width, ptrdiff_t i) SOFTMAX_INLINED {
+        return [self](auto width, ptrdiff_t i) SOFTMAX_INLINED {
             V v[width()];
-            for (int a = 0; a < width(); ++a) v[a] = load_once<S>(some_from + i + a * S::lanes);
-            each.template finish<ExactTop>(v);
-            for (int a = 0; a < width(); ++a) store(some_to + i + a * S::lanes, v[a]);
+            for (int a = 0; a < width(); ++a) v[a] = load_once<S>(self.from + i + a * S::lanes);
+            self.entry.template finish<ExactTop>(v);
+            for (int a = 0; a < width(); ++a) self.template put<Where>(i + a * S::lanes, v[a]);
         };
     }
     // All that is left.

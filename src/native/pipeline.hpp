@@ -8,92 +8,11 @@
 // also take the rows that are not ordinary.
 #pragma once
 
+#include "beside.hpp"
 #include "logs.hpp"
 #include "packed.hpp"
 
 namespace softmax::SOFTMAX_ISA {
-
-constexpr ptrdiff_t pipeline_ahead = 2048;  // entries, asked for before their maximum is taken
-
-// A later row, whose maximum is taken; numbers of 16 bits are widened first, to where its `entries` are.
-template <class T>
-struct Later {
-    const T* entries = nullptr;  // nullptr: there is no later row
-    const Bits16* halves = nullptr;
-    T* to = nullptr;
-    Storage storage = Storage::own;
-
-    bool direct() const { return entries != nullptr && halves == nullptr; }
-    template <class S>
-    SOFTMAX_OUTLINE void take(ptrdiff_t first, ptrdiff_t count, Maximum<S>& maximum) const {
-        if (entries == nullptr) return;
-        if constexpr (sizeof(T) == sizeof(float)) {
-            if (halves != nullptr) {
-                prefetch(halves + first, count, pipeline_ahead);
-                widen(halves + first, count, to + first, storage);
-                return maximum.take(entries + first, count);
-            }
-        }
-        prefetch(entries + first, count, pipeline_ahead);
-        maximum.take(entries + first, count);
-    }
-};
-
-// In place of a Finisher where there is nothing to finish.
-struct Nothing {
-    struct Entry {
-        static constexpr bool exact_top = false;
-    } entry;
-    bool has_plain(ptrdiff_t) const { return true; }
-    template <bool ExactTop>
-    SOFTMAX_INLINE auto next(ptrdiff_t) const {
-        return [](auto, ptrdiff_t) {};
-    }
-    void some(ptrdiff_t) const {}
-    void rest() const {}
-};
-
-// Exponentials of n entries, summed and with Keep stored; beside them a later row's maximum is taken, and an earlier row
-// finished.
-template <class S, Summed What, bool Tempered, bool Keep, class T, class Earlier>
-DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const Later<T>& later, T& later_maximum,
-              Earlier& earlier) {
-    Summing<S, What, Tempered, Keep> summing(row, T(0));
-    Maximum<S> maximum;
-    // All three in one loop, without a question in it.
-    const auto together = [&](ptrdiff_t first, ptrdiff_t count, const auto& finish) SOFTMAX_INLINED {
-        Maximum<S> of_these;
-        summing.take(x + first, count, kept + first, [&](auto width, ptrdiff_t i) SOFTMAX_INLINED {
-            const T* const ahead = later.entries + first + i;
-            prefetch(ahead, width() * S::lanes, pipeline_ahead);
-            for (int a = 0; a < width(); ++a) of_these.raise(load<S>(ahead + a * S::lanes));
-            finish(width, i);
-        });
-        maximum.raise(of_these);
-        const ptrdiff_t whole = count / S::lanes * S::lanes;
-        if (whole < count) maximum.take(later.entries + first + whole, count - whole);
-    };
-    for_sums(n, [&](ptrdiff_t first, ptrdiff_t count) SOFTMAX_INLINED {
-        const bool plain = later.direct() && earlier.has_plain(count), exact_top = earlier.entry.exact_top;
-        if (plain && !exact_top) {
-            together(first, count, earlier.template next<false>(count));
-        } else if (plain && sizeof(T) == sizeof(float)) {
-            together(first, count, earlier.template next<true>(count));
-        } else {
-            later.take(first, count, maximum);
-            earlier.some(count);
-            summing.take(x + first, count, kept + first, [](auto, ptrdiff_t) {});
-        }
-    });
-    earlier.rest();
-    later_maximum = maximum.value();
-    return summing.sum().total;
-}
-
-// Entries of the buffer for rows that are not contiguous, or whose results are not to be read again; as rows of it.
-template <class T>
-constexpr ptrdiff_t pipeline_buffer = 196608 / sizeof(T);
-constexpr ptrdiff_t pipeline_slots = 6;
 
 // What finishes a row, from the pair of its maximum and its sum; nothing, where that is no ordinary one and has been seen
 // to here.
@@ -139,16 +58,15 @@ void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double t
     const ptrdiff_t n = x_at(0).n;
     const bool direct = x_at(0).direct(), out_direct = out_at(0).direct(), keeps = out_at(0).keeps(),
                streaming = out_at(0).streaming;
-    alignas(64) T buffer[pipeline_buffer<T>];
-    const auto slot = [&](ptrdiff_t number) { return buffer + number * n; };
+    Slots<T> slot(n);
     // Softmax goes on with exponentials, log_softmax with the entries themselves.
-    const auto x_slot = [&](ptrdiff_t i) { return slot(i % (Log ? 5 : 3)); };
+    const auto x_slot = [&](ptrdiff_t i) { return slot[i % (Log ? 5 : 3)]; };
     const auto read = [&](ptrdiff_t i) -> const T* {
         const Row<T> x = x_at(i);
         return direct ? reinterpret_cast<const T*>(x.data) : x.block(0, n, x_slot(i));
     };
     const bool halves_in = x_at(0).halves(), halves_out = out_at(0).halves();
-    const auto kept = [&](ptrdiff_t i) -> T* { return Log ? x_slot(i) : keeps ? out_at(i).at(0) : slot(3 + i % 3); };
+    const auto kept = [&](ptrdiff_t i) -> T* { return Log ? x_slot(i) : keeps ? out_at(i).at(0) : slot[3 + i % 3]; };
 
     struct {
         const T* x;
@@ -280,16 +198,16 @@ void logsumexp_rows(ptrdiff_t rows, const RowAt& x_at, const Set& set) {
     const auto first = [&](ptrdiff_t unit) { return unit % in_row * longest; };
     const auto length = [&](ptrdiff_t unit) { return std::min(longest, n - first(unit)); };
     const bool direct = x_at(0).direct(), halves = x_at(0).halves();
-    alignas(64) T buffer[pipeline_buffer<T>];
-    const auto slot = [&](ptrdiff_t unit) { return buffer + unit % 3 * n; };
+    Slots<T> slot(n);
     const auto read = [&](ptrdiff_t unit) -> const T* {
         const Row<T> x = x_at(unit / in_row);
-        return direct ? reinterpret_cast<const T*>(x.data) + first(unit) : x.block(0, n, slot(unit));
+        return direct ? reinterpret_cast<const T*>(x.data) + first(unit) : x.block(0, n, slot[unit % 3]);
     };
     const auto later_of = [&](ptrdiff_t unit) -> Later<T> {
         if (!halves) return {read(unit)};
         const Row<T> x = x_at(unit);
-        return {slot(unit), reinterpret_cast<const Bits16*>(x.data), slot(unit), x.storage};
+        T* const to = slot[unit % 3];
+        return {to, reinterpret_cast<const Bits16*>(x.data), to, x.storage};
     };
     struct {
         const T* x;
@@ -336,18 +254,15 @@ void logsumexp_rows(ptrdiff_t rows, const RowAt& x_at, const Set& set) {
     }
 }
 
-// Whether `slots` rows fit the buffer, where they are not contiguous already and have to be.
-template <class T>
-bool fit_buffer(ptrdiff_t slots, ptrdiff_t n) {
-    return n <= short_row<T> && slots * n <= pipeline_buffer<T>;
-}
 // Rows that one thread takes, one after the other.
 template <class T>
 bool fits_pipeline(const Batch<T>& x, ptrdiff_t rows, ptrdiff_t n) {
     return rows > 1 && n > 0 && !across(x) && !shared_rows(rows, n);
 }
+// Of those, so many at a time: the first and the last two have nothing beside them.
 inline ptrdiff_t pipeline_piece(ptrdiff_t rows, ptrdiff_t n) {
-    return std::max<ptrdiff_t>({rows_of_piece(n), std::min<ptrdiff_t>(8, rows / 4), 1});
+    const ptrdiff_t least = std::max<ptrdiff_t>({rows_of_piece(n), std::min<ptrdiff_t>(8, rows / 4), 1});
+    return std::max(least, std::min(4 * least, rows / 16));
 }
 
 // softmax and log_softmax: false where the rows are not taken this way.
@@ -360,7 +275,7 @@ bool family_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>
     const bool streaming = worth_streaming(x, out, rows, n), in_place = x.data == out.data;
     const bool contiguous = x.contiguous() && mask == nullptr && out.contiguous();
     const bool beside = Log ? contiguous : contiguous && !streaming && (n <= short_row<T> || !in_place);
-    if (!fit_buffer<T>(pipeline_slots, n) && !beside) return false;
+    if (!Slots<T>::fit(n) && !beside) return false;
     for_row_pieces(rows, n, pipeline_piece(rows, n), [&](ptrdiff_t first, ptrdiff_t count) {
         const auto x_at = [&](ptrdiff_t i) { return row_of(x, mask, first + i, n); };
         const auto out_at = [&](ptrdiff_t i) -> OutRow<T> {
@@ -376,7 +291,7 @@ bool family_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>
 template <class S, class T>
 bool logsumexp_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n) {
     if (!fits_pipeline(x, rows, n)) return false;
-    if (!fit_buffer<T>(3, n) && !(x.contiguous() && mask == nullptr)) return false;
+    if (!Slots<T>::fit(n) && !(x.contiguous() && mask == nullptr)) return false;
     for_row_pieces(rows, n, pipeline_piece(rows, n), [&](ptrdiff_t first, ptrdiff_t count) {
         logsumexp_rows<S, T>(
             count, [&](ptrdiff_t i) { return row_of(x, mask, first + i, n); },

@@ -93,7 +93,10 @@ SOFTMAX_INLINE void narrow(const Simd<float>::V& value, Bits16* to, Storage stor
     const U bits = bit_cast<U>(value), upper = bits >> 16, rounded = (bits + 0x7fff + (upper & 1)) >> 16;
     U result = rounded;
     if constexpr (MayBeNan) result = value == value ? rounded : (upper | 0x40);
-#if defined(__AVX2__) && !defined(__AVX512F__)  // in fewer steps than GCC takes
+#if defined(__AVX512F__)  // in fewer steps than GCC takes
+    const __m256i words = _mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)result);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), words);
+#elif defined(__AVX2__)
     const __m256i pairs = _mm256_packus_epi32((__m256i)result, (__m256i)result);
     const __m256i all = _mm256_permute4x64_epi64(pairs, 0x08);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(all));
