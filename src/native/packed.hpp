@@ -43,7 +43,8 @@ void for_vectors_of(ptrdiff_t n, const Body& body) {
 
 // `count` rows of n entries from row `first` on, to rows `stride` entries apart; and back.
 template <class T>
-void read_transposed(const Batch<T>& x, ptrdiff_t first, int count, ptrdiff_t n, T* rows, ptrdiff_t stride) {
+SOFTMAX_OUTLINE void read_transposed(const Batch<T>& x, ptrdiff_t first, int count, ptrdiff_t n, T* rows,
+                                     ptrdiff_t stride) {
     using S = Simd<T>;
     if (n < S::lanes || count < part_length<S>) {
         for (int i = 0; i < count; ++i) {
@@ -62,7 +63,8 @@ void read_transposed(const Batch<T>& x, ptrdiff_t first, int count, ptrdiff_t n,
     });
 }
 template <class T>
-void write_transposed(const T* rows, ptrdiff_t stride, const Batch<T>& out, ptrdiff_t first, int count, ptrdiff_t n) {
+SOFTMAX_OUTLINE void write_transposed(const T* rows, ptrdiff_t stride, const Batch<T>& out, ptrdiff_t first, int count,
+                                      ptrdiff_t n) {
     using S = Simd<T>;
     if (n < S::lanes || count < part_length<S>) {
         for (int i = 0; i < count; ++i) {

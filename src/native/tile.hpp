@@ -58,7 +58,7 @@ struct Tile {
         }
         read_own(x);
     }
-    void read_own(const Batch<T>& x) {
+    SOFTMAX_OUTLINE void read_own(const Batch<T>& x) {
         if (x.outer == sizeof(T) && rows == S::lanes) {
             for (ptrdiff_t j = 0; j < n; ++j) column[j] = load<S>(x.entry(first, j));
         } else if (x.inner == sizeof(T) && n >= part_length<S>) {
@@ -84,7 +84,7 @@ struct Tile {
         }
         write_own(out);
     }
-    void write_own(const Batch<T>& out) {
+    SOFTMAX_OUTLINE void write_own(const Batch<T>& out) {
         if (out.outer == sizeof(T) && rows == S::lanes) {
             for (ptrdiff_t j = 0; j < n; ++j) store(out.entry(first, j), column[j]);
         } else if (out.inner == sizeof(T) && n >= part_length<S>) {
