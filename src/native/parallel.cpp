@@ -80,14 +80,15 @@ struct Job {
     void (*const body)(void*, std::ptrdiff_t);
     void* const context;
     int places;  // workers that may still join; guarded by the pool's mutex
+    const bool backwards;
     const int runs = std::min(places + 1, most_runs);
     const int home = processor();
     std::atomic<bool> own_stop{false};
     std::atomic<bool>& stop = outermost == nullptr ? own_stop : *outermost;
     std::atomic<int> active{0};  // workers at it
 
-    Job(std::ptrdiff_t count, void (*body)(void*, std::ptrdiff_t), void* context, int places)
-        : count(count), body(body), context(context), places(places) {
+    Job(std::ptrdiff_t count, void (*body)(void*, std::ptrdiff_t), void* context, int places, bool backwards)
+        : count(count), body(body), context(context), places(places), backwards(backwards) {
         for (int k = 0; k < runs; ++k) next[k].piece.store(begin_of(k), std::memory_order_relaxed);
     }
 
@@ -122,12 +123,12 @@ private:
 
     std::ptrdiff_t begin_of(int run) const { return count / runs * run + std::min<std::ptrdiff_t>(run, count % runs); }
     std::ptrdiff_t work_run(int run, bool asks) {
-        const std::ptrdiff_t end = begin_of(run + 1);
+        const std::ptrdiff_t begin = begin_of(run), end = begin_of(run + 1);
         std::ptrdiff_t done = 0;
         for (; !stop.load(std::memory_order_relaxed) && !(asks && ask()); ++done) {
             const std::ptrdiff_t i = next[run].piece.fetch_add(1, std::memory_order_relaxed);
             if (i >= end) break;
-            body(context, i);
+            body(context, backwards ? begin + end - 1 - i : i);
         }
         return done;
     }
@@ -268,9 +269,9 @@ int num_threads() { return thread_limit.load(std::memory_order_relaxed); }
 void set_num_threads(int threads) { thread_limit.store(threads < 1 ? 1 : threads, std::memory_order_relaxed); }
 
 void parallel_for(std::ptrdiff_t count, int threads, void (*body)(void*, std::ptrdiff_t), void* context,
-                  std::ptrdiff_t bytes) {
+                  std::ptrdiff_t bytes, bool backwards) {
     if (count == 1) return body(context, 0);
-    Job job{count, body, context, int(std::min<std::ptrdiff_t>(count, threads)) - 1};
+    Job job{count, body, context, int(std::min<std::ptrdiff_t>(count, threads)) - 1, backwards};
     if (job.places < 1) {
         job.work(0);
     } else {

@@ -16,25 +16,27 @@ namespace softmax::SOFTMAX_ISA {
 using std::ptrdiff_t;
 
 // Calls body(first, count, block) for each block of n entries. In a row beyond the caches a thread takes neighbours, one
-// after the other, of which the next can be asked for in time.
+// after the other, of which the next can be asked for in time; backwards, the last first.
 template <class Body>
-void for_blocks(ptrdiff_t n, int threads, const Body& body) {
+void for_blocks(ptrdiff_t n, int threads, const Body& body, bool backwards = false) {
     constexpr ptrdiff_t large = 1 << 19;  // entries
     struct Context {
         const Body& body;
         ptrdiff_t n, run;
-    } context = {body, n, n < large ? 1 : 8};
+        bool backwards;
+    } context = {body, n, n < large ? 1 : 8, backwards};
     const ptrdiff_t piece = context.run * block_length;
     parallel_for((n + piece - 1) / piece, threads,
                  [](void* data, ptrdiff_t index) {
                      const Context& c = *static_cast<Context*>(data);
-                     for (ptrdiff_t block = index * c.run; block < (index + 1) * c.run; ++block) {
+                     for (ptrdiff_t i = 0; i < c.run; ++i) {
+                         const ptrdiff_t block = index * c.run + (c.backwards ? c.run - 1 - i : i);
                          const ptrdiff_t first = block * block_length, left = c.n - first;
                          if (left > 0) c.body(first, left < block_length ? left : block_length, block);
                      }
                      end_streaming();
                  },
-                 &context, n * ptrdiff_t(sizeof(float)));
+                 &context, n * ptrdiff_t(sizeof(float)), backwards);
 }
 
 // Rows of up to so many entries are worked on in a buffer where they are not contiguous floats already; longer ones by

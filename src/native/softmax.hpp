@@ -302,7 +302,7 @@ BlockPair<T> sum_blocks(const Row<T>& x, const Temperature<T>& constants, PerBlo
             pairs[block] = KeptPair<S, T>(pair);
         });
     };
-    if (kept != nullptr) {  // perhaps in place: all maxima before the first exponential is written
+    if (kept != nullptr && kept->data == x.data) {  // all maxima before the first exponential is written
         for_each([&](const T* entries, ptrdiff_t n, ptrdiff_t, BlockPair<T>& pair) {
             pair.maximum = maximum_of<S>(entries, n);
         });
@@ -312,17 +312,16 @@ BlockPair<T> sum_blocks(const Row<T>& x, const Temperature<T>& constants, PerBlo
             sum_block<S, What, Tempered>(entries, n, constants, kept->at(first), pair);
         });
     } else {  // a block is read from memory once
-        for_each([&](const T* entries, ptrdiff_t n, ptrdiff_t, BlockPair<T>& pair) {
+        for_each([&](const T* entries, ptrdiff_t n, ptrdiff_t first, BlockPair<T>& pair) {
             pair.maximum = maximum_of<S>(entries, n);
-            sum_block<S, What, Tempered>(entries, n, constants, (T*)nullptr, pair);
+            sum_block<S, What, Tempered>(entries, n, constants, kept == nullptr ? nullptr : kept->at(first), pair);
         });
     }
     return combine(pairs, constants, in_range);
 }
 
 // A long row by the monoid: the pair of each block, their product, and each block scaled. While the row stays in the
-// cache, its exponentials are kept in the result between the two. False, with nothing written, where a block is out of
-// range.
+// cache, its exponentials are kept in the result between the two. False, with x as it was, where a block is out of range.
 template <class S, bool Tempered, class T>
 bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out, int threads) {
     constexpr ptrdiff_t in_cache = (1 << 20) / sizeof(T);
@@ -339,10 +338,8 @@ bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out
     }
     const Reduction<S> row(splat<S>(all.maximum), constants);
     const Scaling<S> scaling = scaling_of<S, Tempered>(all.total, all.maximum, row, x.n);
-    const ptrdiff_t last = pairs.blocks - 1;
-    for_blocks(x.n, threads, [&](ptrdiff_t, ptrdiff_t, ptrdiff_t from_end) {
-        const ptrdiff_t block = last - from_end;  // last to first: the caches hold the end of the row
-        const ptrdiff_t first = block * block_length, n = x.n - first < block_length ? x.n - first : block_length;
+    const bool backwards = !keep;  // then the caches hold the end of what a thread has read
+    const auto finish = [&](ptrdiff_t first, ptrdiff_t n, ptrdiff_t block) {
         const T maximum = pairs[block].maximum;
         const T down = T(pairs[block].octaves(constants) - all.octaves);
         const Reduction<S> of_block(splat<S>(maximum), constants);
@@ -361,7 +358,8 @@ bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out
         }
         scale_block<S>(e, n, scaling, down);
         out.put(first, n, e);
-    });
+    };
+    for_blocks(x.n, threads, finish, backwards);
     return true;
 }
 

@@ -87,7 +87,7 @@ SOFTMAX_INLINE void narrow(const Simd<float>::V& value, Bits16* to, Storage stor
 #endif
 #if defined(SOFTMAX_ONE_LANE)
     *to = to_bfloat16(value);
-#else                                           // as to_bfloat16
+#else                     // as to_bfloat16
     typedef Bits16 Narrow [[maybe_unused]] __attribute__((vector_size(S::lanes * sizeof(Bits16))));
     using U = S::U;
     const U bits = bit_cast<U>(value), upper = bits >> 16, rounded = (bits + 0x7fff + (upper & 1)) >> 16;
