@@ -15,7 +15,7 @@
 
 namespace softmax {
 
-constexpr std::size_t least_large_result = std::size_t(1) << 22;  // bytes
+constexpr std::size_t least_large_result = std::size_t(3) << 20;  // bytes
 
 #if defined(MADV_FREE)
 #define SOFTMAX_KEEPS_RESULTS 1
