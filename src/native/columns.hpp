@@ -38,22 +38,6 @@ SOFTMAX_INLINE void sum_lanes(T* entries, ptrdiff_t n, const Reduction<S>& reduc
     });
 }
 
-// What a Finisher finishes entries with, for one row a lane: a lane of it from what is meant for that row.
-template <class S>
-void set_lane(Scaling<S>& lanes, int lane, const Scaling<S>& row) {
-    lanes.high[lane] = row.high[0];
-    lanes.low[lane] = row.low[0];
-    lanes.top[lane] = row.top[0];
-    lanes.top_low[lane] = row.top_low[0];
-}
-template <class S, bool Tempered>
-void set_lane(Logarithm<S, Tempered>& lanes, int lane, const Logarithm<S, Tempered>& row) {
-    lanes.maximum[lane] = row.maximum[0];
-    lanes.log_sum[lane] = row.log_sum[0];
-    lanes.inverse_high = row.inverse_high;
-    lanes.inverse_low = row.inverse_low;
-}
-
 // Rows across memory, `together` of them at a time.
 template <class S, bool Log, bool Tempered>
 class Across {
@@ -83,12 +67,14 @@ public:
         Entry entries[vectors];
         for (int v = 0; v < vectors; ++v) {
             T* const column = buffer + v * n * S::lanes;
-            const ptrdiff_t row = first + v * S::lanes;
+            const ptrdiff_t last =
+                first + (v + 1) * S::lanes - 1;  // its cache line is another's only where it is whole
+            const Reduction<S> reduction = family.reduction(maxima[v]);
             Pair<V> totals[S::lanes];
             sum_lanes<S, Of::what, Tempered, !Log>(
-                column, n, family.reduction(maxima[v]), totals,
-                Asked{x.entry(row + together, 0), out.entry(row, 0), x.inner, out.inner});
-            if (!take_sums(column, maxima[v], totals, entries[v])) return false;
+                column, n, reduction, totals,
+                Asked{x.entry(last + together, 0), out.entry(last, 0), x.inner, out.inner});
+            if (!take_sums(column, maxima[v], reduction, totals, entries[v])) return false;
         }
         write(first, count, buffer, entries);
         return true;
@@ -153,27 +139,54 @@ private:
             if (count < together) std::memcpy(line, few, std::size_t(count) * sizeof(T));
         }
     }
-    // What the rows of a vector are finished with; false where one holds a NaN.
-    SOFTMAX_OUTLINE bool take_sums(const T* column, const V& maxima, const Pair<V> (&totals)[S::lanes],
-                                   Entry& entry) const {
-        T maximum[S::lanes], high[S::lanes][S::lanes], low[S::lanes][S::lanes];
+    // What the rows of a vector are finished with, as for one alone; false where one holds a NaN.
+    SOFTMAX_OUTLINE bool take_sums(const T* column, const V& maxima, const Reduction<S>& row,
+                                   const Pair<V> (&totals)[S::lanes], Entry& entry) const {
+        const auto e = exponential < Tempered || Log, true, S > (maxima, row);
+        const auto top = as_pair(e);
+        Pair<V> sums[S::lanes];  // of the lanes of a row's sum
+        turn(totals, &Pair<V>::high, sums);
+        turn(totals, &Pair<V>::low, sums);
+        T maximum[S::lanes], top_high[S::lanes], top_low[S::lanes], high[S::lanes], low[S::lanes], value[S::lanes];
         store(maximum, maxima);
-        for (int k = 0; k < S::lanes; ++k) {
-            for (int lane = 0; lane < S::lanes; ++lane) {
-                high[lane][k] = totals[k].high[lane];
-                low[lane][k] = totals[k].low[lane];
+        store(top_high, top.high);
+        store(top_low, top.low);
+        for (int lane = 0; lane < S::lanes; ++lane) {
+            const DD total = across<S>(sums[lane]), exact = two_sum(double(top_high[lane]), double(top_low[lane]));
+            if (std::isnan(total.high)) return false;
+            if constexpr (Log) {
+                DD others = all_but_one<T>(total, exact);
+                if (others.high < many<S>) {
+                    const Row<T> x = {reinterpret_cast<const char*>(column + lane), S::lanes * ptrdiff_t(sizeof(T)),
+                                      nullptr, 0, n};
+                    const Reduction<S> alone = family.reduction(splat<S>(maximum[lane]));
+                    others = others_of_row<S, Tempered>(x, maximum[lane], alone, 1);
+                }
+                value[lane] = T(log_total<T>(others).high);
+            } else {
+                const DD factor = quotient<T>(DD{1.0, 0.0}, total);
+                const Pair<T> parts = Scaling<S>::parts(factor);
+                high[lane] = parts.high;
+                low[lane] = parts.low;
+                value[lane] = T(multiply(factor, exact).high);
             }
         }
-        for (int lane = 0; lane < S::lanes; ++lane) {
-            const DD total = across<S>({load<S>(high[lane]), load<S>(low[lane])});
-            if (std::isnan(total.high)) return false;
-            const Row<T> row = {reinterpret_cast<const char*>(column + lane), S::lanes * ptrdiff_t(sizeof(T)), nullptr,
-                                0, n};
-            Entry of_row;
-            family.set(row, {maximum[lane], T(0), total}, family.reduction(splat<S>(maximum[lane])), of_row);
-            set_lane(entry, lane, of_row);
+        if constexpr (Log) {
+            entry = Entry(maxima, load<S>(value), family.constants);
+        } else {
+            entry = Entry({load<S>(high), load<S>(low)}, e.value(), load<S>(value));
         }
         return true;
+    }
+    // One part of pairs, rows to columns.
+    static void turn(const Pair<V> (&from)[S::lanes], V Pair<V>::* part, Pair<V> (&to)[S::lanes]) {
+        const T* rows[S::lanes];
+        for (int k = 0; k < S::lanes; ++k) rows[k] = reinterpret_cast<const T*>(&(from[k].*part));
+        for (int j = 0; j < S::lanes; j += part_length<S>) {
+            V columns[part_length<S>];
+            read_columns<S>(rows, j, columns);
+            for (int a = 0; a < part_length<S>; ++a) to[j + a].*part = columns[a];
+        }
     }
 };
 

@@ -224,7 +224,7 @@ Pair<typename Simd<T>::V> others_columns(Tile<T>& tile, const Reduction<Simd<T>>
 template <bool Tempered, class T, class V>
 void scale_columns(Tile<T>& tile, const Pair<V>& factor, const Reduction<Simd<T>>& row, const V& maximum) {
     const auto top = exponential<Tempered, true, Simd<T>>(maximum, row);
-    const auto scaling = Scaling<Simd<T>>::of_lanes(factor, as_pair(top), top.value());
+    const Scaling<Simd<T>> scaling(factor, top.value(), multiply(factor, as_pair(top)).high);
     for (ptrdiff_t j = 0; j < tile.n; ++j) tile.column[j] = scaling.template finish<true>(tile.column[j]);
 }
 

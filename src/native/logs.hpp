@@ -150,9 +150,9 @@ struct Logarithm {
     static constexpr bool exact_top = false;
 
     Logarithm() = default;
-    Logarithm(T row_maximum, T row_log_sum, const Temperature<T>& t)
-        : maximum(splat<S>(row_maximum)),
-          log_sum(splat<S>(row_log_sum)),
+    Logarithm(const V& maximum, const V& log_sum, const Temperature<T>& t)
+        : maximum(maximum),
+          log_sum(log_sum),
           inverse_high(splat<S>(t.inverse_high)),
           inverse_low(splat<S>(t.inverse_low)) {}
 
@@ -165,7 +165,7 @@ struct Logarithm {
 template <class S, bool Tempered, class T>
 void log_softmax_ordinary(const Row<T>& x, T maximum, double temperature, T log_sum, const OutRow<T>& out,
                           int threads) {
-    const Logarithm<S, Tempered> entry(maximum, log_sum, temperature_constants<T>(temperature));
+    const Logarithm<S, Tempered> entry(splat<S>(maximum), splat<S>(log_sum), temperature_constants<T>(temperature));
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t) {
         T buffer[block_length], values[block_length];
         T* const results = out.direct() ? out.at(first) : values;

@@ -130,7 +130,7 @@ struct LossTile {
     template <class Of>
     void write(const D& slope, const D& power, const Of& of) {
         const Pair<V> factor = E::pair(multiply(E::of(slope * inverse_of_powers(power)), inverse));
-        const auto scaling = Scaling<S>::of_lanes(factor, exact_top, top);
+        const auto scaling = Scaling<S>(factor, top, multiply(factor, exact_top).high);
         const V back = power.rounded();
         for (ptrdiff_t j = 0; j < tile.n; ++j) {
             const V e = tile.column[j];

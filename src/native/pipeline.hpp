@@ -36,17 +36,14 @@ struct Family {
             (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(x, temperature, out, 1);
             return false;
         }
-        set(x, all, row, entry);
-        return true;
-    }
-    void set(const Row<T>& x, const BlockPair<T>& all, const Reduction<S>& row, Entry& entry) const {
         if constexpr (Log) {
             const DD others = others_beside<S, Tempered>(x, all.total, all.maximum, row, true, 1);
-            ::new (&entry) Entry(all.maximum, T(log_total<T>(others).high), constants);
+            ::new (&entry) Entry(splat<S>(all.maximum), splat<S>(T(log_total<T>(others).high)), constants);
         } else {
             // In place: GCC would copy it by 16 bytes, and the next load of a vector wait for that.
             ::new (&entry) Entry(scaling_of<S, Tempered>(all.total, all.maximum, row, x.n));
         }
+        return true;
     }
 };
 

@@ -77,9 +77,10 @@ struct Scaling {
     bool exact_top = false;
 
     Scaling() = default;
+    static Pair<T> parts(DD factor) { return {T(factor.high), T((factor.high - double(T(factor.high))) + factor.low)}; }
     explicit Scaling(DD factor)
-        : high(splat<S>(T(factor.high))),
-          low(splat<S>(T((factor.high - double(T(factor.high))) + factor.low))),
+        : high(splat<S>(parts(factor).high)),
+          low(splat<S>(parts(factor).low)),
           top(splat<S>(T(0))),
           top_low(splat<S>(T(0))) {}
     // With the maximum's exponential as it is exactly, and as it is among the others, in a row of n.
@@ -90,13 +91,9 @@ struct Scaling {
         exact_top =
             n <= always_exact || (exact_value >= T(0.5) && first_lane<S>(finish<false>(among_others)) != exact_value);
     }
-    // One row a lane.
-    static Scaling of_lanes(const Pair<V>& factor, const Pair<V>& exact, const V& among_others) {
-        Scaling lanes;
-        lanes.high = factor.high;
-        lanes.low = factor.low;
-        lanes.set_top(among_others, multiply(factor, exact).high);
-        return lanes;
+    // One row a lane; `value` is what the maximum becomes.
+    Scaling(const Pair<V>& factor, const V& among_others, const V& value) : high(factor.high), low(factor.low) {
+        set_top(among_others, value);
     }
     Scaling times_power(T power) const {  // for exponentials that are `power` times smaller relative to the row
         Scaling down = *this;
