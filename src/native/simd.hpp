@@ -173,6 +173,16 @@ SOFTMAX_INLINE To convert(const From& from) {
     if constexpr (std::is_arithmetic_v<To>) {
         return To(from);
     } else {
+#if defined(__AVX512F__)  // in one step each; GCC takes six
+        using Floats = Simd<float, 32>::V;
+        using Eight = Simd<double, 64>::V;
+        if constexpr (std::is_same_v<From, Floats> && std::is_same_v<To, Eight>) {
+            return (To)_mm512_maskz_cvtps_pd(0xff, (__m256)from);
+        }
+        if constexpr (std::is_same_v<From, Eight> && std::is_same_v<To, Floats>) {
+            return (To)_mm512_maskz_cvtpd_ps(0xff, (__m512d)from);
+        }
+#endif
         return __builtin_convertvector(from, To);
     }
 }
