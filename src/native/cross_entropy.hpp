@@ -12,6 +12,8 @@
 // they are a target: an impossible one costs infinity. A row of weight 0 is ignored, whatever it holds.
 #pragma once
 
+#include <bit>
+
 #include "focal.hpp"
 #include "gaps.hpp"
 
@@ -167,20 +169,21 @@ void slope_of_block(T* e, const T* q, ptrdiff_t n, const Scaling<S>& row_scaling
     for_vectors<S>(n, [&](auto width, ptrdiff_t i, int count) {
         V v[width()];
         load_all<S>(v, e + i, count, T(0));
-        unsigned tops = 0;
+        unsigned tops[width()] = {}, any = 0;
         for (int a = 0; a < width(); ++a) {
             V g = scaling.template finish<true>(v[a]) - smooth;
             if (q != nullptr) {
                 g = g - hit * load_first<S>(q + i + a * S::lanes, count, T(0));
-                tops |= lane_bits<S>(v[a] == splat<S>(top));
+                tops[a] = equal_bits<S>(v[a], splat<S>(top));
+                any |= tops[a];
             }
             store_first<S>(e + i + a * S::lanes, V(g * back), count);
         }
-        if (tops == 0) return;
-        T before[width() * S::lanes];
-        for (int a = 0; a < width(); ++a) store(before + a * S::lanes, v[a]);
-        for (ptrdiff_t k = 0; k < std::min<ptrdiff_t>(width() * S::lanes, n - i); ++k) {
-            if (before[k] == top) e[i + k] = T(slope.of_maximum(double(q[i + k]))) * power;
+        for (int a = 0; a < width() && any != 0; ++a) {
+            for (unsigned left = tops[a]; left != 0; left &= left - 1) {
+                const ptrdiff_t k = i + a * S::lanes + std::countr_zero(left);
+                e[k] = T(slope.of_maximum(double(q[k]))) * power;
+            }
         }
     });
 }

@@ -223,6 +223,16 @@ SOFTMAX_INLINE unsigned lane_bits(const Lanes& lanes) {
     }
 }
 
+// The same of a == b.
+template <class S>
+SOFTMAX_INLINE unsigned equal_bits(const typename S::V& a, const typename S::V& b) {
+#if defined(__AVX512F__)  // GCC would make a vector of the mask, and a mask of that
+    if constexpr (S::lanes == 16) return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ);
+    if constexpr (S::lanes == 8) return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_EQ_OQ);
+#endif
+    return lane_bits<S>(a == b);
+}
+
 // a where a > b, else b: b also where a is NaN.
 template <class V>
 SOFTMAX_INLINE V max(const V& a, const V& b) {
