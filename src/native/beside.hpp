@@ -20,15 +20,15 @@ struct Later {
     // `Width` vectors of the row from entry i on.
     template <bool Halves, class S, int Width>
     SOFTMAX_INLINE void read(ptrdiff_t i, typename S::V (&v)[Width]) const {
-        prefetch((Halves ? reinterpret_cast<const T*>(halves + i) : entries + i),
-                 (Halves ? 1 : 2) * Width * S::lanes / 2, pipeline_ahead / (Halves ? 2 : 1));
-        for (int a = 0; a < Width; ++a) {
-            if constexpr (Halves) {
+        if constexpr (Halves) {
+            prefetch(halves + i, Width * S::lanes, pipeline_ahead);
+            for (int a = 0; a < Width; ++a) {
                 v[a] = widened(halves + i + a * S::lanes, storage);
                 store(to + i + a * S::lanes, v[a]);
-            } else {
-                v[a] = load<S>(entries + i + a * S::lanes);
             }
+        } else {
+            prefetch(entries + i, Width * S::lanes, pipeline_ahead);
+            for (int a = 0; a < Width; ++a) v[a] = load<S>(entries + i + a * S::lanes);
         }
     }
     template <class S>
@@ -81,15 +81,14 @@ DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const L
         const ptrdiff_t whole = count / S::lanes * S::lanes;
         if (whole < count) later.take(first + whole, count - whole, maximum);
     };
-    constexpr bool single = sizeof(T) == sizeof(float);
     for_sums(n, [&](ptrdiff_t first, ptrdiff_t count) SOFTMAX_INLINED {
         const bool plain = later.direct() && earlier.has_plain(count), exact_top = earlier.entry.exact_top;
         if (plain && !exact_top) {
             together(first, count, std::false_type(), earlier.template next<Into::caches, false>(count));
-        } else if (plain && single) {
+        } else if (plain) {
             together(first, count, std::false_type(), earlier.template next<Into::caches, true>(count));
         } else if (later.halves != nullptr && earlier.has_halves(count)) {
-            if constexpr (single)
+            if constexpr (sizeof(T) == sizeof(float))
                 together(first, count, std::true_type(), earlier.template next<Into::halves, true>(count));
         } else {
             later.take(first, count, maximum);
