@@ -13,6 +13,7 @@ template <class S, Summed What, bool Tempered, bool Keep, class T, class Beside>
 SOFTMAX_INLINE void sum_lanes(T* entries, ptrdiff_t n, const Reduction<S>& reduction,
                               Pair<typename S::V> (&totals)[S::lanes], Beside beside) {
     using V = typename S::V;
+    constexpr int wide = std::min(interleaved<S>, S::lanes);
     const Reduction<S> row = reduction;
     for (auto& total : totals) total = {splat<S>(T(0)), splat<S>(T(0))};
     for_sums(n, [&](ptrdiff_t first, ptrdiff_t count) SOFTMAX_INLINED {
@@ -31,7 +32,7 @@ SOFTMAX_INLINE void sum_lanes(T* entries, ptrdiff_t n, const Reduction<S>& reduc
         };
         ptrdiff_t j = 0;
         for (; j + S::lanes <= count; j += S::lanes) {
-            for (int lane = 0; lane < S::lanes; lane += interleaved<S>) take(Width<interleaved<S>>(), j + lane, lane);
+            for (int lane = 0; lane < S::lanes; lane += wide) take(Width<wide>(), j + lane, lane);
         }
         for (int lane = 0; j < count; ++j, ++lane) take(Width<1>(), j, lane);
         for (int lane = 0; lane < S::lanes; ++lane) accumulators[lane].add_to(totals[lane]);
