@@ -68,8 +68,8 @@ public:
         Entry entries[vectors];
         for (int v = 0; v < vectors; ++v) {
             T* const column = buffer + v * n * S::lanes;
-            const ptrdiff_t last =
-                first + (v + 1) * S::lanes - 1;  // its cache line is another's only where it is whole
+            // By its last row: the cache line that a vector begins in is the one that those before it end in.
+            const ptrdiff_t last = first + (v + 1) * S::lanes - 1;
             const Reduction<S> reduction = family.reduction(maxima[v]);
             Pair<V> totals[S::lanes];
             sum_lanes<S, Of::what, Tempered, !Log>(
@@ -143,7 +143,8 @@ private:
     // What the rows of a vector are finished with, as for one alone; false where one holds a NaN.
     SOFTMAX_OUTLINE bool take_sums(const T* column, const V& maxima, const Reduction<S>& row,
                                    const Pair<V> (&totals)[S::lanes], Entry& entry) const {
-        const auto e = exponential < Tempered || Log, true, S > (maxima, row);
+        constexpr bool tempered = Tempered || Log;  // as `exponential_of_maximum` is called
+        const auto e = exponential<tempered, true, S>(maxima, row);
         const auto top = as_pair(e);
         Pair<V> sums[S::lanes];  // of the lanes of a row's sum
         turn(totals, &Pair<V>::high, sums);
