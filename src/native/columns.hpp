@@ -50,7 +50,7 @@ class Across {
 
 public:
     static constexpr int together = vectors * S::lanes;
-    static constexpr ptrdiff_t longest = 262144 / ptrdiff_t(sizeof(T)) / together;  // the buffer stays in the cache
+    static constexpr ptrdiff_t longest = longest_transposed<T> / 2;  // of which two cache lines fit a buffer
 
     Across(const Batch<T>& x, const Batch<T>& out, ptrdiff_t n, double temperature)
         : x(x), out(out), n(n), family{temperature} {}

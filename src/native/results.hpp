@@ -15,7 +15,8 @@
 
 namespace softmax {
 
-constexpr std::size_t least_large_result = std::size_t(3) << 20;  // bytes
+// Bytes. They are given out by huge pages of 2 MB: of smaller results more than a third would be lost.
+constexpr std::size_t least_large_result = std::size_t(3) << 20;
 
 #if defined(MADV_FREE)
 #define SOFTMAX_KEEPS_RESULTS 1

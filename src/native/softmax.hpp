@@ -335,7 +335,6 @@ bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out
     }
     const Reduction<S> row(splat<S>(all.maximum), constants);
     const Scaling<S> scaling = scaling_of<S, Tempered>(all.total, all.maximum, row, x.n);
-    const bool backwards = !keep;  // then the caches hold the end of what a thread has read
     const auto finish = [&](ptrdiff_t first, ptrdiff_t n, ptrdiff_t block) {
         const T maximum = pairs[block].maximum;
         const T down = T(pairs[block].octaves(constants) - all.octaves);
@@ -356,7 +355,7 @@ bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out
         scale_block<S>(e, n, scaling, down);
         out.put(first, n, e);
     };
-    for_blocks(x.n, threads, finish, backwards);
+    for_blocks(x.n, threads, finish, !keep);  // backwards: the caches hold the end of what a thread has read
     return true;
 }
 
