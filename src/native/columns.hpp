@@ -142,7 +142,7 @@ private:
     }
     // What the rows of a vector are finished with, as for one alone; false where one holds a NaN.
     SOFTMAX_OUTLINE bool take_sums(const T* column, const V& maxima, const Reduction<S>& row,
-                                   const Pair<V> (&totals)[S::lanes], Entry& entry) const {
+                                   Pair<V> (&totals)[S::lanes], Entry& entry) const {
         constexpr bool tempered = Tempered || Log;  // as `exponential_of_maximum` is called
         const auto e = exponential<tempered, true, S>(maxima, row);
         const auto top = as_pair(e);
@@ -181,9 +181,8 @@ private:
         return true;
     }
     // One part of pairs, rows to columns.
-    static void turn(const Pair<V> (&from)[S::lanes], V Pair<V>::* part, Pair<V> (&to)[S::lanes]) {
-        const T* rows[S::lanes];
-        for (int k = 0; k < S::lanes; ++k) rows[k] = reinterpret_cast<const T*>(&(from[k].*part));
+    static void turn(Pair<V> (&from)[S::lanes], V Pair<V>::* part, Pair<V> (&to)[S::lanes]) {
+        const Lines<S> rows(reinterpret_cast<char*>(&(from[0].*part)), sizeof(Pair<V>));
         for (int j = 0; j < S::lanes; j += part_length<S>) {
             V columns[part_length<S>];
             read_columns<S>(rows, j, columns);

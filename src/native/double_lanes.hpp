@@ -47,7 +47,9 @@ struct DoubleLanes {
         if constexpr (parts == 1) {
             return convert<To>(from[0]);
         } else {
-            return side_by_side(convert<Half>(from[0]), convert<Half>(from[1]), std::make_index_sequence<S::lanes>());
+            return [&]<std::size_t... J>(const Half& a, const Half& b, std::index_sequence<J...>) {
+                return __builtin_shufflevector(a, b, int(J)...);
+            }(convert<Half>(from[0]), convert<Half>(from[1]), std::make_index_sequence<S::lanes>());
         }
     }
 

@@ -5,6 +5,7 @@
 #include "columns.hpp"
 #include "divergence.hpp"
 #include "entmax_lanes.hpp"
+#include "few.hpp"
 #include "loss_lanes.hpp"
 #include "network.hpp"
 #include "operands.hpp"

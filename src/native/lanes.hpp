@@ -13,33 +13,19 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-// The lanes whose magnitude is above `limit`.
-template <class S, class T>
-unsigned beyond(const typename S::V& v, T limit) {
-    return lane_bits<S>(v > splat<S>(limit)) | lane_bits<S>(v < splat<S>(T(-limit)));
-}
-
-// What the columns of a tile say before any exponential: maxima, and the lanes where they are infinite, one bit each. A
-// NaN makes its lane NaN by itself.
+// The maxima of a tile's rows. A NaN makes its lane NaN by itself.
 template <class T>
-struct Tops {
-    using S = Simd<T>;
-    typename S::V maximum;
-    unsigned special;
-
-    explicit Tops(const Tile<T>& tile) {
-        constexpr int chains = 2;
-        typename S::V top[chains];
-        for (auto& v : top) v = splat<S>(T(-INFINITY));
-        ptrdiff_t j = 0;
-        for (; j + chains <= tile.n; j += chains) {
-            for (int a = 0; a < chains; ++a) top[a] = max(tile.column[j + a], top[a]);
-        }
-        if (j < tile.n) top[0] = max(tile.column[j], top[0]);
-        maximum = max(top[1], top[0]);
-        special = beyond<S>(maximum, std::numeric_limits<T>::max());
+typename Simd<T>::V maxima_of(const Tile<T>& tile) {
+    constexpr int chains = 2;
+    typename Simd<T>::V top[chains];
+    for (auto& v : top) v = splat<Simd<T>>(T(-INFINITY));
+    ptrdiff_t j = 0;
+    for (; j + chains <= tile.n; j += chains) {
+        for (int a = 0; a < chains; ++a) top[a] = max(tile.column[j + a], top[a]);
     }
-};
+    if (j < tile.n) top[0] = max(tile.column[j], top[0]);
+    return max(top[1], top[0]);
+}
 
 // The temperatures of a tile's rows: constants for each lane, and the lanes whose temperature is special.
 template <class T>
@@ -76,7 +62,7 @@ struct Temperatures {
         gather(inverse_low, each, &Temperature<T>::inverse_low);
     }
 
-    // The lanes that the reduction is not for: their temperature, or their maximum beside it.
+    // The lanes that the reduction is not for: by their temperature, or their maximum beside it, which may be infinite.
     unsigned out_of_range(const V& maximum) const {
         return special | beyond<S>(V(maximum * inverse_high), T(largest_unshifted));
     }
@@ -142,7 +128,8 @@ void for_tiles(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t rows, ptrdi
     constexpr int lanes = Simd<T>::lanes;
     for_rows((rows + lanes - 1) / lanes, n * lanes, [&](ptrdiff_t index, int) {
         Tile<T> tile;
-        tile.take(x, mask, index, rows, n);
+        tile.place(index, rows, n);
+        tile.take(x, mask);
         body(tile);
     });
 }
@@ -160,162 +147,73 @@ void for_tiles(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t rows, ptrdi
             State state;
         } two[2];
         for (ptrdiff_t i = 0; i <= count; ++i) {
+            auto& [tile, state] = two[i % 2];
             if (i < count) {
-                auto& [tile, state] = two[i % 2];
-                tile.take(x, mask, first + i, rows, n);
-                begin(tile, state);
+                tile.place(first + i, rows, n);
+                tile.take(x, mask);
             }
+            if (i < count) begin(tile, state);
             if (i > 0) end(two[(i - 1) % 2].tile, two[(i - 1) % 2].state);
         }
     });
 }
 
-// Exponentials of the columns, kept in their place with Keep, and their sum; with Others, of all but the maxima.
-template <bool Others, bool Tempered, bool Keep, class T>
-Pair<typename Simd<T>::V> sum_columns(Tile<T>& tile, const Reduction<Simd<T>>& row, const typename Simd<T>::V& maximum,
-                                      typename Simd<T>::V& maxima) {
+// The sum of the columns' exponentials, which with Keep take the columns' place; with Others, of all but the maxima.
+template <class T, bool Others, bool Tempered, bool Keep>
+struct ColumnSum {
     using S = Simd<T>;
     using V = typename S::V;
-    const V zero = splat<S>(T(0)), one = splat<S>(T(1));
-    constexpr Summed what = Others ? Summed::others : Summed::shares;
+    static constexpr Summed what = Others ? Summed::others : Summed::shares;
+    V maxima = splat<S>(T(0));
     Accumulator<S, what> accumulator;
-    maxima = zero;
-    const auto columns = [&](auto width, ptrdiff_t j) {
-        V v[width()];
-        Exponential<S> e[width()];
-        for (int a = 0; a < width(); ++a) v[a] = tile.column[j + a];
+
+    template <int Width>
+    SOFTMAX_INLINE void take(V* column, const Reduction<S>& row, const V& maximum) {
+        V v[Width];
+        Exponential<S> e[Width];
+        for (int a = 0; a < Width; ++a) v[a] = column[a];
         exponentials<Tempered, fine<what, Tempered>, S>(v, row, e);
-        for (int a = 0; a < width(); ++a) {
-            if constexpr (Keep) tile.column[j + a] = e[a].value();
+        for (int a = 0; a < Width; ++a) {
+            if constexpr (Keep) column[a] = e[a].value();
             if constexpr (Others) {
                 const auto top = v[a] == maximum;
                 e[a].clear_where(top);
-                maxima = maxima + (top ? one : zero);
+                maxima = maxima + (top ? splat<S>(T(1)) : splat<S>(T(0)));
             }
             accumulator.add(e[a]);
         }
-    };
-    constexpr int wide = interleaved<S>;
-    ptrdiff_t j = 0;
-    for (; j + wide <= tile.n; j += wide) columns(Width<wide>(), j);
-    if constexpr (wide > 2) {
-        if (j + 2 <= tile.n) {
-            columns(Width<2>(), j);
-            j += 2;
-        }
     }
-    for (; j < tile.n; ++j) columns(Width<1>(), j);
-    Pair<V> sum = {zero, zero};
-    accumulator.add_to(sum);
-    return two_sum(sum.high, sum.low);
-}
-
-// The weight of a lane's row beside its maximum, as in `others`.
-template <bool Tempered, bool Keep, class T>
-Pair<typename Simd<T>::V> others_columns(Tile<T>& tile, const Reduction<Simd<T>>& row,
-                                         const typename Simd<T>::V& maximum) {
-    using V = typename Simd<T>::V;
-    V maxima;
-    const Pair<V> sum = sum_columns<true, Tempered, Keep>(tile, row, maximum, maxima);
-    return add(divide(sum, as_pair(exponential<Tempered, true, Simd<T>>(maximum, row))), V(maxima - T(1)));
-}
-
-// Columns times `factor`, where they are exponentials of `row` and factor is relative to theirs; as in `Scaling`.
-template <bool Tempered, class T, class V>
-void scale_columns(Tile<T>& tile, const Pair<V>& factor, const Reduction<Simd<T>>& row, const V& maximum) {
-    const auto top = exponential<Tempered, true, Simd<T>>(maximum, row);
-    const Scaling<Simd<T>> scaling(factor, top.value(), multiply(factor, as_pair(top)).high);
-    for (ptrdiff_t j = 0; j < tile.n; ++j) tile.column[j] = scaling.template finish<true>(tile.column[j]);
-}
-
-// What softmax or log_softmax of a tile is finished with: the sum of the exponentials, which take the columns' place, or the
-// others.
-template <bool Log, bool Tempered, class T>
-Pair<typename Simd<T>::V> begin_family(Tile<T>& tile, const Reduction<Simd<T>>& row,
-                                       const typename Simd<T>::V& maximum) {
-    typename Simd<T>::V maxima;
-    if constexpr (Log) return others_columns<Tempered, false>(tile, row, maximum);
-    return sum_columns<false, Tempered, true>(tile, row, maximum, maxima);
-}
-template <bool Log, bool Tempered, class T>
-void end_family(Tile<T>& tile, const Reduction<Simd<T>>& row, const typename Simd<T>::V& maximum,
-                const Pair<typename Simd<T>::V>& sum) {
-    using S = Simd<T>;
-    if constexpr (Log) {
-        const auto log_sum = log1p<T, S>(sum).high;
-        for (ptrdiff_t j = 0; j < tile.n; ++j) {
-            tile.column[j] =
-                log_entry<Tempered, T, S>(tile.column[j], maximum, log_sum, row.inverse_high, row.inverse_low);
+    // n of them.
+    SOFTMAX_INLINE void take_all(V* column, ptrdiff_t n, const Reduction<S>& row, const V& maximum) {
+        constexpr int wide = interleaved<S>;
+        ptrdiff_t j = 0;
+        for (; j + wide <= n; j += wide) take<wide>(column + j, row, maximum);
+        if constexpr (wide > 2) {
+            if (j + 2 <= n) {
+                take<2>(column + j, row, maximum);
+                j += 2;
+            }
         }
-    } else {
-        scale_columns<Tempered>(tile, inverse(sum), row, maximum);
+        for (; j < n; ++j) take<1>(column + j, row, maximum);
     }
-}
-
-// A tile between its two halves. Rows of temperature 1 take the shorter arithmetic, also beside others that do not: then
-// all is done in the first half.
-template <bool Log, class T>
-struct FamilyTile {
-    using S = Simd<T>;
-    using V = typename S::V;
-    V maximum;
-    std::optional<Reduction<S>> row;
-    Pair<V> sum;
-    bool plain, mixed;
-    std::optional<Rescued<T>> rescued;
-
-    void begin(Tile<T>& tile, const Temperatures<T>& t) {
-        const unsigned in_use = (1u << (tile.rows - 1) << 1) - 1, of_plain = t.plain & in_use;
-        row.emplace(t.reduction(maximum));
-        plain = of_plain == in_use;
-        mixed = !plain && of_plain != 0;
-        if (mixed) return both(tile, of_plain);
-        sum = plain ? begin_family<Log, false>(tile, *row, maximum) : begin_family<Log, true>(tile, *row, maximum);
+    SOFTMAX_INLINE Pair<V> sum() const {
+        Pair<V> sum = {splat<S>(T(0)), splat<S>(T(0))};
+        accumulator.add_to(sum);
+        return two_sum(sum.high, sum.low);
     }
-    void end(Tile<T>& tile) {
-        if (!mixed) {
-            (plain ? end_family<Log, false, T> : end_family<Log, true, T>)(tile, *row, maximum, sum);
-        }
-        rescued->restore();
-    }
-
-private:
-    void both(Tile<T>& tile, unsigned of_plain) {
-        Tile<T> copy = tile;
-        end_family<Log, true>(tile, *row, maximum, begin_family<Log, true>(tile, *row, maximum));
-        end_family<Log, false>(copy, *row, maximum, begin_family<Log, false>(copy, *row, maximum));
-        for (int lane = 0; lane < tile.rows; ++lane) {
-            if (!(of_plain >> lane & 1)) continue;
-            for (ptrdiff_t j = 0; j < tile.n; ++j) tile.entry(lane, j) = copy.entry(lane, j);
-        }
+    // Of all beside the maximum, as in `others`.
+    SOFTMAX_INLINE Pair<V> others(const Reduction<S>& row, const V& maximum) const {
+        return add(divide(sum(), as_pair(exponential<Tempered, true, S>(maximum, row))), V(maxima - T(1)));
     }
 };
 
-template <bool Log, class T>
-void family_lanes(const Batch<T>& x, const Batch<double>& temperature, const Batch<char>* mask, const Batch<T>& out,
-                  ptrdiff_t rows, ptrdiff_t n) {
-    using S = Simd<T>;
-    const bool same = temperature.outer == 0;
-    const Temperatures<T> of_all(same ? temperature : no_temperature, 0, 1);
-    for_tiles<FamilyTile<Log, T>>(
-        x, mask, rows, n,
-        [&](Tile<T>& tile, FamilyTile<Log, T>& state) {
-            const auto begin = [&](const Temperatures<T>& t) {
-                const Tops<T> tops(tile);
-                state.maximum = tops.maximum;
-                state.rescued.emplace(tile, tops.special | t.out_of_range(tops.maximum),
-                                      [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {
-                                          (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(row, temperature.value(i),
-                                                                                            to, 1);
-                                      });
-                state.begin(tile, t);
-            };
-            same ? begin(of_all) : begin(Temperatures<T>(temperature, tile.first, tile.rows));
-        },
-        [&](Tile<T>& tile, FamilyTile<Log, T>& state) {
-            state.end(tile);
-            tile.write(out);
-        });
+// The weight of a lane's row beside its maximum.
+template <bool Tempered, bool Keep, class T>
+Pair<typename Simd<T>::V> others_columns(Tile<T>& tile, const Reduction<Simd<T>>& row,
+                                         const typename Simd<T>::V& maximum) {
+    ColumnSum<T, true, Tempered, Keep> sum;
+    sum.take_all(tile.column, tile.n, row, maximum);
+    return sum.others(row, maximum);
 }
 
 // logsumexp (others_out == nullptr) and partition, whose others go to a pair of operands.
@@ -331,9 +229,8 @@ void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>&
     };
     const Temperatures<T> t(no_temperature, 0, 1);
     const auto begin = [&](Tile<T>& tile, State& state) {
-        const Tops<T> tops(tile);
-        state.maximum = tops.maximum;
-        state.special = tops.special | t.out_of_range(tops.maximum);
+        state.maximum = maxima_of(tile);
+        state.special = t.out_of_range(state.maximum);
         Rescued<T> rescued(tile, state.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>&) {
             T value;
             if (others_out == nullptr) {
@@ -343,7 +240,7 @@ void partition_lanes(const Batch<T>& x, const Batch<char>* mask, const Batch<T>&
             }
             out.set(i, value);
         });
-        state.others = others_columns<false, false>(tile, t.reduction(tops.maximum), tops.maximum);
+        state.others = others_columns<false, false>(tile, t.reduction(state.maximum), state.maximum);
     };
     const auto end_logsumexp = [&](const Tile<T>& tile, const State& state) {
         const V result = add(log1p<T, S>(state.others), state.maximum).high;

@@ -155,6 +155,8 @@ struct Logarithm {
           log_sum(log_sum),
           inverse_high(splat<S>(t.inverse_high)),
           inverse_low(splat<S>(t.inverse_low)) {}
+    Logarithm(const V& maximum, const V& log_sum, const V& inverse_high, const V& inverse_low)
+        : maximum(maximum), log_sum(log_sum), inverse_high(inverse_high), inverse_low(inverse_low) {}
 
     template <bool, std::size_t Count>
     SOFTMAX_INLINE void finish(V (&x)[Count]) const {

@@ -75,9 +75,9 @@ struct LossTile {
     typename E::Number inverse, p, rest;  // 1 / (sum of e); p and 1 - p of the maximum
     Pair<V> log_sum;
 
-    LossTile(Tile<T>& tile, const Tops<T>& tops, const Temperatures<T>& plain, const Batch<double>& weights)
-        : tile(tile), maximum(tops.maximum), row(plain.reduction(maximum)) {
-        special = tops.special | plain.out_of_range(maximum);
+    LossTile(Tile<T>& tile, const Temperatures<T>& plain, const Batch<double>& weights)
+        : tile(tile), maximum(maxima_of(tile)), row(plain.reduction(maximum)) {
+        special = plain.out_of_range(maximum);
         if (weights.outer == 0) {
             weight = D::splat_of(weights.value(0));
         } else {
@@ -266,7 +266,7 @@ void cross_entropy_lanes(const Batch<T>& x, const Batch<Number>& targets, const 
         D gap;
     };
     const auto begin = [&](Tile<T>& tile, State& state) {
-        LossTile<T>& of = state.of.emplace(tile, Tops<T>(tile), plain, weights);
+        LossTile<T>& of = state.of.emplace(tile, plain, weights);
         state.target.emplace(of, targets, options);
         state.gap = smoothing == 0 ? D::splat_of(0) : of.gap();
         state.rescued.emplace(tile, of.special, [&](const Row<T>& row, ptrdiff_t i, const OutRow<T>& to) {

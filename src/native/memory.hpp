@@ -136,4 +136,46 @@ inline void end_streaming() {
 #endif
 }
 
+// A vector of parts of 16 bytes that lie at address(0), address(1) ...; and the reverse. Written out, for GCC would shuffle
+// registers where memory does as well.
+#if defined(__AVX512F__)
+template <class S, class Address>
+SOFTMAX_INLINE typename S::V load_parts(const Address& address) {
+    const auto part = [&](int p) SOFTMAX_INLINED { return _mm_loadu_ps(reinterpret_cast<const float*>(address(p))); };
+    constexpr __mmask16 all = 0xffff;
+    __m512 v = _mm512_zextps128_ps512(part(0));
+    v = _mm512_maskz_insertf32x4(all, v, part(1), 1);
+    v = _mm512_maskz_insertf32x4(all, v, part(2), 2);
+    return (typename S::V)_mm512_maskz_insertf32x4(all, v, part(3), 3);
+}
+template <class S, class Address>
+SOFTMAX_INLINE void store_parts(const typename S::V& v, const Address& address) {
+    using Part = float __attribute__((vector_size(16), aligned(4), may_alias));
+    _mm_storeu_ps(reinterpret_cast<float*>(address(0)), _mm512_castps512_ps128((__m512)v));
+    asm("vextractf32x4 $1, %1, %0" : "=m"(*reinterpret_cast<Part*>(address(1))) : "v"(v));
+    asm("vextractf32x4 $2, %1, %0" : "=m"(*reinterpret_cast<Part*>(address(2))) : "v"(v));
+    asm("vextractf32x4 $3, %1, %0" : "=m"(*reinterpret_cast<Part*>(address(3))) : "v"(v));
+}
+#elif defined(__AVX2__)
+template <class S, class Address>
+SOFTMAX_INLINE typename S::V load_parts(const Address& address) {
+    const auto part = [&](int p) SOFTMAX_INLINED { return _mm_loadu_ps(reinterpret_cast<const float*>(address(p))); };
+    return (typename S::V)_mm256_insertf128_ps(_mm256_castps128_ps256(part(0)), part(1), 1);
+}
+template <class S, class Address>
+SOFTMAX_INLINE void store_parts(const typename S::V& v, const Address& address) {
+    _mm_storeu_ps(reinterpret_cast<float*>(address(0)), _mm256_castps256_ps128((__m256)v));
+    _mm_storeu_ps(reinterpret_cast<float*>(address(1)), _mm256_extractf128_ps((__m256)v, 1));
+}
+#else
+template <class S, class Address>
+SOFTMAX_INLINE typename S::V load_parts(const Address& address) {
+    return load<S>(address(0));
+}
+template <class S, class Address>
+SOFTMAX_INLINE void store_parts(const typename S::V& v, const Address& address) {
+    store(address(0), v);
+}
+#endif
+
 }  // namespace softmax::SOFTMAX_ISA

@@ -53,11 +53,10 @@ SOFTMAX_OUTLINE void read_transposed(const Batch<T>& x, ptrdiff_t first, int cou
         return;
     }
     for_vectors_of<S>(n, [&](ptrdiff_t j) {
-        const T* line[S::lanes];
-        for (int k = 0; k < S::lanes; ++k) line[k] = x.entry(first, j + k);
+        const Lines<S> lines(reinterpret_cast<char*>(x.entry(first, j)), x.inner);
         for_parts<S>(count, [&](ptrdiff_t i) {
             typename S::V v[part_length<S>];
-            read_columns<S>(line, i, v);
+            read_columns<S>(lines, i, v);
             for (int k = 0; k < part_length<S>; ++k) store(rows + (i + k) * stride + j, v[k]);
         });
     });
@@ -73,12 +72,11 @@ SOFTMAX_OUTLINE void write_transposed(const T* rows, ptrdiff_t stride, const Bat
         return;
     }
     for_vectors_of<S>(n, [&](ptrdiff_t j) {
-        T* line[S::lanes];
-        for (int k = 0; k < S::lanes; ++k) line[k] = out.entry(first, j + k);
+        const Lines<S> lines(reinterpret_cast<char*>(out.entry(first, j)), out.inner);
         for_parts<S>(count, [&](ptrdiff_t i) {
             typename S::V v[part_length<S>];
             for (int k = 0; k < part_length<S>; ++k) v[k] = load<S>(rows + (i + k) * stride + j);
-            write_columns<S>(v, line, i, S::lanes);
+            write_columns<S>(v, lines, i);
         });
     });
 }

@@ -233,6 +233,20 @@ SOFTMAX_INLINE unsigned equal_bits(const typename S::V& a, const typename S::V& 
     return lane_bits<S>(a == b);
 }
 
+// The same of |v| > limit.
+template <class S, class T>
+SOFTMAX_INLINE unsigned beyond(const typename S::V& v, T limit) {
+#if defined(__AVX512F__)
+    if constexpr (S::lanes == 16) {
+        return _mm512_cmp_ps_mask(_mm512_abs_ps((__m512)v), (__m512)splat<S>(limit), _CMP_GT_OQ);
+    }
+    if constexpr (S::lanes == 8) {
+        return _mm512_cmp_pd_mask(_mm512_abs_pd((__m512d)v), (__m512d)splat<S>(limit), _CMP_GT_OQ);
+    }
+#endif
+    return lane_bits<S>(v > splat<S>(limit)) | lane_bits<S>(v < splat<S>(T(-limit)));
+}
+
 // a where a > b, else b: b also where a is NaN.
 template <class V>
 SOFTMAX_INLINE V max(const V& a, const V& b) {

@@ -20,6 +20,8 @@ struct Batch {
     T* entry(ptrdiff_t row, ptrdiff_t i) const { return reinterpret_cast<T*>(data + row * outer + i * inner); }
     T& value(ptrdiff_t row) const { return *entry(row, 0); }
     bool contiguous() const { return inner == ptrdiff_t(sizeof(T)) && storage == Storage::own; }
+    // Rows that are turned into columns and back as they lie.
+    bool turned(ptrdiff_t n) const { return contiguous() && outer != inner && n >= part_length<Simd<T>>; }
     bool is(T everywhere) const { return outer == 0 && value(0) == everywhere; }
     T get(ptrdiff_t row) const {
         T value{};
@@ -40,66 +42,33 @@ struct Tile {
 
     T& entry(int lane, ptrdiff_t j) { return reinterpret_cast<T*>(&column[j])[lane]; }
 
-    // The tile of that number, of a batch of rows of so many classes; -inf where the mask is false.
-    void take(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t number, ptrdiff_t all_rows, ptrdiff_t classes) {
+    // The tile of that number, of a batch of rows of so many classes.
+    void place(ptrdiff_t number, ptrdiff_t all_rows, ptrdiff_t classes) {
         first = number * S::lanes;
         rows = int(std::min<ptrdiff_t>(S::lanes, all_rows - first));
         n = classes;
+    }
+    // Its entries; -inf where the mask is false.
+    void take(const Batch<T>& x, const Batch<char>* mask) {
         read(x);
         if (mask != nullptr) apply(*mask);
     }
+    auto lines(const Batch<T>& x) const { return Lines<S>(reinterpret_cast<char*>(x.entry(first, 0)), x.outer); }
+    // Rows that are not of T, or fewer than the lanes, go through a buffer.
     void read(const Batch<T>& x) {
-        if (x.storage != Storage::own) {
-            T buffer[S::lanes * lanes_limit];
-            for (int row = 0; row < rows; ++row) {
-                gather(x.data + (first + row) * x.outer, x.inner, n, buffer + row * n, x.storage);
-            }
-            return read_own({reinterpret_cast<char*>(buffer - first * n), n * ptrdiff_t(sizeof(T)), sizeof(T)});
+        if (x.storage == Storage::own && rows == S::lanes) return read_own(x);
+        T buffer[S::lanes * lanes_limit];
+        for (int row = 0; row < S::lanes; ++row) {  // lanes that are not in use repeat the last
+            gather(x.data + (first + std::min(row, rows - 1)) * x.outer, x.inner, n, buffer + row * n, x.storage);
         }
-        read_own(x);
+        read_own(contiguous(buffer));
     }
-    SOFTMAX_OUTLINE void read_own(const Batch<T>& x) {
-        if (x.outer == sizeof(T) && rows == S::lanes) {
-            for (ptrdiff_t j = 0; j < n; ++j) column[j] = load<S>(x.entry(first, j));
-        } else if (x.inner == sizeof(T) && n >= part_length<S>) {
-            const T* lane[S::lanes];  // those that are not in use repeat the last
-            for (int i = 0; i < S::lanes; ++i) lane[i] = x.entry(first + std::min(i, rows - 1), 0);
-            for_parts<S>(n, [&](ptrdiff_t j) { read_columns<S>(lane, j, column + j); });
-        } else {
-            for (ptrdiff_t j = 0; j < n; ++j) {
-                column[j] = splat<S>(T(0));
-                for (int row = 0; row < rows; ++row) entry(row, j) = *x.entry(first + row, j);
-            }
-        }
-    }
-
     void write(const Batch<T>& out) {
-        if (out.storage != Storage::own) {
-            T buffer[S::lanes * lanes_limit];
-            write_own({reinterpret_cast<char*>(buffer - first * n), n * ptrdiff_t(sizeof(T)), sizeof(T)});
-            for (int row = 0; row < rows; ++row) {
-                scatter(buffer + row * n, n, out.data + (first + row) * out.outer, out.inner, out.storage);
-            }
-            return;
-        }
-        write_own(out);
-    }
-    SOFTMAX_OUTLINE void write_own(const Batch<T>& out) {
-        if (out.outer == sizeof(T) && rows == S::lanes) {
-            for (ptrdiff_t j = 0; j < n; ++j) store(out.entry(first, j), column[j]);
-        } else if (out.inner == sizeof(T) && n >= part_length<S>) {
-            T* lane[S::lanes];
-            if (rows == S::lanes) {
-                for (int i = 0; i < S::lanes; ++i) lane[i] = out.entry(first + i, 0);
-                constexpr std::integral_constant<int, S::lanes> all = {};
-                return for_parts<S>(n, [&](ptrdiff_t j) { write_columns<S>(column + j, lane, j, all); });
-            }
-            for (int i = 0; i < S::lanes; ++i) lane[i] = out.entry(first + std::min(i, rows - 1), 0);
-            for_parts<S>(n, [&](ptrdiff_t j) { write_columns<S>(column + j, lane, j, rows); });
-        } else {
-            for (ptrdiff_t j = 0; j < n; ++j) {
-                for (int row = 0; row < rows; ++row) *out.entry(first + row, j) = entry(row, j);
-            }
+        if (out.storage == Storage::own && rows == S::lanes) return write_own(out);
+        T buffer[S::lanes * lanes_limit];
+        write_own(contiguous(buffer));
+        for (int row = 0; row < rows; ++row) {
+            scatter(buffer + row * n, n, out.data + (first + row) * out.outer, out.inner, out.storage);
         }
     }
 
@@ -107,6 +76,43 @@ struct Tile {
         for (ptrdiff_t j = 0; j < n; ++j) {
             for (int row = 0; row < rows; ++row) {
                 if (!*mask.entry(first + row, j)) entry(row, j) = T(-INFINITY);
+            }
+        }
+    }
+
+private:
+    Batch<T> contiguous(T* rows) const {
+        return {reinterpret_cast<char*>(rows - first * n), n * ptrdiff_t(sizeof(T)), sizeof(T)};
+    }
+    SOFTMAX_OUTLINE void read_own(const Batch<T>& x) {
+        if (x.outer == sizeof(T)) {
+            for (ptrdiff_t j = 0; j < n; ++j) column[j] = load<S>(x.entry(first, j));
+        } else if (x.turned(n)) {
+            const auto from = lines(x);
+            for_parts<S>(n, [&](ptrdiff_t j) SOFTMAX_INLINED {
+                V v[part_length<S>];
+                read_columns<S>(from, j, v);
+                for (int a = 0; a < part_length<S>; ++a) column[j + a] = v[a];
+            });
+        } else {
+            for (ptrdiff_t j = 0; j < n; ++j) {
+                for (int row = 0; row < S::lanes; ++row) entry(row, j) = *x.entry(first + row, j);
+            }
+        }
+    }
+    SOFTMAX_OUTLINE void write_own(const Batch<T>& out) {
+        if (out.outer == sizeof(T)) {
+            for (ptrdiff_t j = 0; j < n; ++j) store(out.entry(first, j), column[j]);
+        } else if (out.turned(n)) {
+            const auto to = lines(out);
+            for_parts<S>(n, [&](ptrdiff_t j) SOFTMAX_INLINED {
+                V v[part_length<S>];
+                for (int a = 0; a < part_length<S>; ++a) v[a] = column[j + a];
+                write_columns<S>(v, to, j);
+            });
+        } else {
+            for (ptrdiff_t j = 0; j < n; ++j) {
+                for (int row = 0; row < S::lanes; ++row) *out.entry(first + row, j) = entry(row, j);
             }
         }
     }

@@ -2,14 +2,13 @@
 // an entry. Parts come from memory to their place in a vector; what is left is a small transposition within 16 bytes.
 #pragma once
 
-#include "simd.hpp"
+#include "memory.hpp"
 
 namespace softmax::SOFTMAX_ISA {
 
 template <class S>
 constexpr int part_length = S::lanes == 1 ? 1 : 16 / int(sizeof(typename S::T));  // entries
 
-#if !defined(SOFTMAX_ONE_LANE)
 // Exchanges blocks of `Half` lanes: those behind the first of a with those before the last of b.
 template <int Lanes, int Half>
 struct Exchange {
@@ -34,57 +33,39 @@ SOFTMAX_INLINE void transpose_parts(typename S::V (&v)[part_length<S>]) {
     }
 }
 
-template <class V, std::size_t... J>
-SOFTMAX_INLINE auto side_by_side(const V& a, const V& b, std::index_sequence<J...>) {
-    return __builtin_shufflevector(a, b, int(J)...);
-}
-
-// The parts of every `part_length`th row, as one vector of `Lanes` numbers.
-template <class S, int Lanes = S::lanes>
-SOFTMAX_INLINE auto parts_of(const typename S::T* const* rows, std::ptrdiff_t j) {
-    if constexpr (Lanes == part_length<S>) {
-        return load<Simd<typename S::T, 16>>(rows[0] + j);
-    } else {
-        return side_by_side(parts_of<S, Lanes / 2>(rows, j), parts_of<S, Lanes / 2>(rows + Lanes / 2, j),
-                            std::make_index_sequence<Lanes>());
-    }
-}
-#endif
-
-// Entries j, j + 1 ... of `lanes` rows, `part_length` of them: one vector an entry.
+// As many rows as a vector has lanes, `step` bytes from one to the next. Each part of a vector has an address of its own,
+// so that those of all rows take few registers: a table of addresses would be read for every part.
 template <class S>
-SOFTMAX_INLINE void read_columns(const typename S::T* const* rows, std::ptrdiff_t j, typename S::V* columns) {
-#if defined(SOFTMAX_ONE_LANE)
-    *columns = rows[0][j];
-#else
-    typename S::V v[part_length<S>];
-    for (int i = 0; i < part_length<S>; ++i) v[i] = parts_of<S>(rows + i, j);
-    transpose_parts<S>(v);
-    for (int i = 0; i < part_length<S>; ++i) columns[i] = v[i];
-#endif
+struct Lines {
+    static constexpr int parts = S::lanes / part_length<S>;
+    char* part[parts];
+    std::ptrdiff_t step;
+
+    Lines(char* first, std::ptrdiff_t step) : step(step) {
+        for (int p = 0; p < parts; ++p) part[p] = first + p * part_length<S> * step;
+    }
+    // Entry j of the row `i` behind the first of that part.
+    typename S::T* entry(int p, int i, std::ptrdiff_t j) const {
+        return reinterpret_cast<typename S::T*>(part[p] + i * step) + j;
+    }
+};
+
+// Entries j, j + 1 ... of the rows, `part_length` of them: one vector an entry.
+template <class S>
+SOFTMAX_INLINE void read_columns(const Lines<S>& rows, std::ptrdiff_t j, typename S::V (&columns)[part_length<S>]) {
+    for (int i = 0; i < part_length<S>; ++i) {
+        columns[i] = load_parts<S>([&](int p) SOFTMAX_INLINED { return rows.entry(p, i, j); });
+    }
+    transpose_parts<S>(columns);
 }
 
-// The reverse, to the first `count` rows.
-template <class S, class Count>
-SOFTMAX_INLINE void write_columns(const typename S::V* columns, typename S::T* const* rows, std::ptrdiff_t j,
-                                  Count count) {
-#if defined(SOFTMAX_ONE_LANE)
-    if (count > 0) rows[0][j] = *columns;
-#else
-    constexpr int length = part_length<S>;
-    typename S::V v[length];
-    for (int i = 0; i < length; ++i) v[i] = load<S>(reinterpret_cast<const typename S::T*>(columns + i));
-    transpose_parts<S>(v);
-    const auto parts = [&](auto part) {
-        for (int i = 0; i < length; ++i) {
-            if (part() * length + i >= count) return;
-            store(rows[part() * length + i] + j, lanes_from<part() * length>(v[i], std::make_index_sequence<length>()));
-        }
-    };
-    [&]<std::size_t... Part>(std::index_sequence<Part...>) {
-        (parts(std::integral_constant<int, int(Part)>()), ...);
-    }(std::make_index_sequence<S::lanes / length>());
-#endif
+// The reverse.
+template <class S>
+SOFTMAX_INLINE void write_columns(typename S::V (&columns)[part_length<S>], const Lines<S>& rows, std::ptrdiff_t j) {
+    transpose_parts<S>(columns);
+    for (int i = 0; i < part_length<S>; ++i) {
+        store_parts<S>(columns[i], [&](int p) SOFTMAX_INLINED { return rows.entry(p, i, j); });
+    }
 }
 
 // Calls body(j) for the parts of n entries, n >= part_length; the last one may begin in the one before.
