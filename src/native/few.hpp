@@ -19,10 +19,14 @@ struct FamilyTile {
     Exponential<S> top;
     std::conditional_t<Log, Logarithm<S, Tempered>, Scaling<S>> entry;
 
-    void sum(Tile<T>& tile, const Reduction<S>& row) {
-        Columns columns;
-        columns.take_all(tile.column, tile.n, row, maximum);
-        take(columns, row);
+    SOFTMAX_OUTLINE void sum(Tile<T>& tile, const Reduction<S>& row) {
+        if constexpr (Log) {
+            total = others_columns<Tempered, false>(tile, row, maximum);
+        } else {
+            Columns columns;
+            columns.take_all(tile.column, tile.n, row, maximum);
+            take(columns, row);
+        }
     }
     // What was summed. The columns are exponentials now or, for logarithms, still the entries.
     SOFTMAX_INLINE void take(const Columns& columns, const Reduction<S>& row) {
@@ -33,7 +37,7 @@ struct FamilyTile {
             top = exponential<Tempered, true, S>(maximum, row);
         }
     }
-    SOFTMAX_INLINE void divide(const Temperatures<T>& t) {
+    void divide(const Temperatures<T>& t) {
         if constexpr (Log) {
             entry = {maximum, log1p<T, S>(total).high, t.inverse_high, t.inverse_low};
         } else {
@@ -41,7 +45,7 @@ struct FamilyTile {
             entry = {factor, top.value(), multiply(factor, as_pair(top)).high};
         }
     }
-    void finish(Tile<T>& tile) const {
+    SOFTMAX_OUTLINE void finish(Tile<T>& tile) const {
         for (ptrdiff_t j = 0; j < tile.n; ++j) {
             V v[1] = {tile.column[j]};
             entry.template finish<true>(v);
@@ -99,7 +103,14 @@ class FamilyTiles {
     const Batch<double>& temperature;
     const ptrdiff_t rows, n;
     const Temperatures<T> t = {temperature, 0, 1};
-    const bool turned = x.turned(n) && out.turned(n) && mask == nullptr;
+    static constexpr ptrdiff_t tiles_ahead = 1024;  // entries
+    // In one loop: not where arithmetic leaves nothing to be done beside it, nor for what is rare.
+#if defined(SOFTMAX_EMULATED_FMA)
+    static constexpr bool may_beside = false;
+#else
+    static constexpr bool may_beside = !(Log && Tempered);
+#endif
+    const bool beside = may_beside && x.turned(n) && out.turned(n) && mask == nullptr;
 
 public:
     FamilyTiles(const Batch<T>& x, const Batch<double>& temperature, const Batch<char>* mask, const Batch<T>& out,
@@ -122,9 +133,11 @@ private:
             if (i >= 2 && i <= count + 1 && !summed.done) summed.family.divide(t);
             if (sums) here.done = t.out_of_range(here.family.maximum) != 0;
             if (reads) ahead.tile.place(first + i, rows, n);
-            if (reads && ends && turned && ahead.tile.rows == S::lanes && !here.done && !behind.done) {
-                together(ahead, here, behind);
-                continue;
+            if constexpr (may_beside) {
+                if (reads && ends && beside && ahead.tile.rows == S::lanes && !here.done && !behind.done) {
+                    together(ahead, here, behind);
+                    continue;
+                }
             }
             if (reads) {
                 ahead.tile.take(x, mask);
@@ -147,6 +160,9 @@ private:
         V top[2] = {splat<S>(T(-INFINITY)), splat<S>(T(-INFINITY))};
         const auto turn = [&](ptrdiff_t j) SOFTMAX_INLINED {
             V v[length];
+            // As many entries of later tiles, in the order in which they lie if there are no gaps.
+            prefetch(from.entry(0, 0, j * S::lanes), length * S::lanes, tiles_ahead);
+            prefetch<true>(to.entry(0, 0, j * S::lanes), length * S::lanes, tiles_ahead);
             read_columns<S>(from, j, v);
             for (int a = 0; a < length; ++a) {
                 ahead.tile.column[j + a] = v[a];

@@ -206,12 +206,16 @@ struct Loops {
     template <bool Soft, bool Gradient>
     static void loss(const Operands& o) {
         constexpr int core = Soft ? 2 : 1;  // of the options
-        const auto x = o.batch<T>(0, 0), slope = o.batch<T>(Gradient ? 6 : 0, Gradient ? core + 2 : 0);
-        const auto weights = o.batch<double>(2), losses = o.batch<double>(5), numbers = o.batch<double>(3, core);
-        const auto where = o.batch<char>(4, core + 1);
+        const auto slope = o.batch<T>(Gradient ? 6 : 0, Gradient ? core + 2 : 0);
+        loss<Soft>(o, o.batch<double>(3, core), o.batch<char>(4, core + 1), Gradient ? &slope : nullptr);
+    }
+    template <bool Soft>
+    static void loss(const Operands& o, const Batch<double>& numbers, const Batch<char>& where,
+                     const Batch<T>* gradient) {
+        const auto x = o.batch<T>(0, 0);
+        const auto weights = o.batch<double>(2), losses = o.batch<double>(5);
         const bool everywhere = where.outer == 0 && where.inner == 0 && (o.rows() == 0 || *where.data);
         const Batch<char>* mask = everywhere ? nullptr : &where;
-        const Batch<T>* gradient = Gradient ? &slope : nullptr;
         const auto option = [&](ptrdiff_t i) { return o.rows() == 0 ? 0 : *numbers.entry(0, i); };
         const LossOptions options = {option(0), option(1), option(2), option(3)};
         if (options.softcap != 0) return loss_capped<Soft>(o, x, weights, losses, options, mask, gradient);

@@ -15,7 +15,7 @@ namespace softmax::SOFTMAX_ISA {
 
 // The maxima of a tile's rows. A NaN makes its lane NaN by itself.
 template <class T>
-typename Simd<T>::V maxima_of(const Tile<T>& tile) {
+SOFTMAX_OUTLINE typename Simd<T>::V maxima_of(const Tile<T>& tile) {
     constexpr int chains = 2;
     typename Simd<T>::V top[chains];
     for (auto& v : top) v = splat<Simd<T>>(T(-INFINITY));
@@ -188,12 +188,6 @@ struct ColumnSum {
         constexpr int wide = interleaved<S>;
         ptrdiff_t j = 0;
         for (; j + wide <= n; j += wide) take<wide>(column + j, row, maximum);
-        if constexpr (wide > 2) {
-            if (j + 2 <= n) {
-                take<2>(column + j, row, maximum);
-                j += 2;
-            }
-        }
         for (; j < n; ++j) take<1>(column + j, row, maximum);
     }
     SOFTMAX_INLINE Pair<V> sum() const {
@@ -209,8 +203,8 @@ struct ColumnSum {
 
 // The weight of a lane's row beside its maximum.
 template <bool Tempered, bool Keep, class T>
-Pair<typename Simd<T>::V> others_columns(Tile<T>& tile, const Reduction<Simd<T>>& row,
-                                         const typename Simd<T>::V& maximum) {
+SOFTMAX_OUTLINE Pair<typename Simd<T>::V> others_columns(Tile<T>& tile, const Reduction<Simd<T>>& row,
+                                                         const typename Simd<T>::V& maximum) {
     ColumnSum<T, true, Tempered, Keep> sum;
     sum.take_all(tile.column, tile.n, row, maximum);
     return sum.others(row, maximum);

@@ -151,7 +151,7 @@ SOFTMAX_INLINE typename S::V load_parts(const Address& address) {
 template <class S, class Address>
 SOFTMAX_INLINE void store_parts(const typename S::V& v, const Address& address) {
     using Part = float __attribute__((vector_size(16), aligned(4), may_alias));
-    _mm_storeu_ps(reinterpret_cast<float*>(address(0)), _mm512_castps512_ps128((__m512)v));
+    asm("vmovups %x1, %0" : "=m"(*reinterpret_cast<Part*>(address(0))) : "v"(v));
     asm("vextractf32x4 $1, %1, %0" : "=m"(*reinterpret_cast<Part*>(address(1))) : "v"(v));
     asm("vextractf32x4 $2, %1, %0" : "=m"(*reinterpret_cast<Part*>(address(2))) : "v"(v));
     asm("vextractf32x4 $3, %1, %0" : "=m"(*reinterpret_cast<Part*>(address(3))) : "v"(v));

@@ -38,13 +38,13 @@ SOFTMAX_INLINE void for_vectors(std::ptrdiff_t n, const Body& body) {
 
 // Asks for n entries a block ahead (or behind), while the processor is busy with these: rows and blocks are taken in order,
 // and the hardware, which looks at addresses, stops at their ends.
-template <class T>
+template <bool Write = false, class T>
 SOFTMAX_INLINE void prefetch([[maybe_unused]] const T* x, std::ptrdiff_t n, [[maybe_unused]] std::ptrdiff_t entries) {
 #if defined(__GNUC__) || defined(__clang__)
     constexpr std::ptrdiff_t line = 64 / sizeof(T);
     const auto address = reinterpret_cast<std::uintptr_t>(x) + std::uintptr_t(entries * std::ptrdiff_t(sizeof(T)));
     for (std::ptrdiff_t i = 0; i < n; i += line) {
-        __builtin_prefetch(reinterpret_cast<const void*>(address + std::size_t(i) * sizeof(T)), 0, 2);
+        __builtin_prefetch(reinterpret_cast<const void*>(address + std::size_t(i) * sizeof(T)), Write, 2);
     }
 #endif
 }

@@ -340,12 +340,14 @@ bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out
         const T down = T(pairs[block].octaves(constants) - all.octaves);
         const Reduction<S> of_block(splat<S>(maximum), constants);
         T buffer[block_length], values[block_length];
+#if !defined(SOFTMAX_EMULATED_FMA)
         if (!keep && out.direct() && down >= near_octaves<T>) {  // at once: arithmetic while memory is waited for
             const T power = T(std::ldexp(1.0, int(down)));
             const T* const entries = x.block(first, n, buffer);
             return finish_block<S>(entries, out.at(first), n, Share<S, Tempered>(of_block, scaling.times_power(power)),
                                    out.streaming, -block_length);
         }
+#endif
         T* e = out.block(first, values);
         if (!keep && maximum == T(-INFINITY)) {
             for (ptrdiff_t i = 0; i < n; ++i) e[i] = T(0);

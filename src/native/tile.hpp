@@ -55,24 +55,12 @@ struct Tile {
     }
     auto lines(const Batch<T>& x) const { return Lines<S>(reinterpret_cast<char*>(x.entry(first, 0)), x.outer); }
     // Rows that are not of T, or fewer than the lanes, go through a buffer.
-    void read(const Batch<T>& x) {
-        if (x.storage == Storage::own && rows == S::lanes) return read_own(x);
-        T buffer[S::lanes * lanes_limit];
-        for (int row = 0; row < S::lanes; ++row) {  // lanes that are not in use repeat the last
-            gather(x.data + (first + std::min(row, rows - 1)) * x.outer, x.inner, n, buffer + row * n, x.storage);
-        }
-        read_own(contiguous(buffer));
-    }
+    void read(const Batch<T>& x) { x.storage == Storage::own&& rows == S::lanes ? read_own(x) : read_buffered(x); }
     void write(const Batch<T>& out) {
-        if (out.storage == Storage::own && rows == S::lanes) return write_own(out);
-        T buffer[S::lanes * lanes_limit];
-        write_own(contiguous(buffer));
-        for (int row = 0; row < rows; ++row) {
-            scatter(buffer + row * n, n, out.data + (first + row) * out.outer, out.inner, out.storage);
-        }
+        out.storage == Storage::own&& rows == S::lanes ? write_own(out) : write_buffered(out);
     }
 
-    void apply(const Batch<char>& mask) {
+    SOFTMAX_OUTLINE void apply(const Batch<char>& mask) {
         for (ptrdiff_t j = 0; j < n; ++j) {
             for (int row = 0; row < rows; ++row) {
                 if (!*mask.entry(first + row, j)) entry(row, j) = T(-INFINITY);
@@ -83,6 +71,27 @@ struct Tile {
 private:
     Batch<T> contiguous(T* rows) const {
         return {reinterpret_cast<char*>(rows - first * n), n * ptrdiff_t(sizeof(T)), sizeof(T)};
+    }
+    // Whether a row begins where the one before it ends.
+    bool without_gaps(const Batch<T>& x) const {
+        return x.outer == n * x.inner && x.inner == size_of(x.storage, sizeof(T));
+    }
+    SOFTMAX_OUTLINE void read_buffered(const Batch<T>& x) {
+        T buffer[S::lanes * lanes_limit];
+        const bool at_once = without_gaps(x) && rows == S::lanes;
+        if (at_once) gather(x.data + first * x.outer, x.inner, rows * n, buffer, x.storage);
+        for (int row = 0; row < S::lanes && !at_once; ++row) {  // lanes that are not in use repeat the last
+            gather(x.data + (first + std::min(row, rows - 1)) * x.outer, x.inner, n, buffer + row * n, x.storage);
+        }
+        read_own(contiguous(buffer));
+    }
+    SOFTMAX_OUTLINE void write_buffered(const Batch<T>& out) {
+        T buffer[S::lanes * lanes_limit];
+        write_own(contiguous(buffer));
+        if (without_gaps(out)) return scatter(buffer, rows * n, out.data + first * out.outer, out.inner, out.storage);
+        for (int row = 0; row < rows; ++row) {
+            scatter(buffer + row * n, n, out.data + (first + row) * out.outer, out.inner, out.storage);
+        }
     }
     SOFTMAX_OUTLINE void read_own(const Batch<T>& x) {
         if (x.outer == sizeof(T)) {
