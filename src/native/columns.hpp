@@ -215,7 +215,8 @@ bool family_columns(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& 
                     double temperature) {
     if constexpr (S::lanes > 1) {
         using Any = Across<S, Log, false>;
-        if (mask != nullptr || !across(x) || !across(out) || 2 * rows < Any::together || n > Any::longest) return false;
+        if (mask != nullptr || !x.across() || !out.across() || 2 * rows < Any::together || n > Any::longest)
+            return false;
         (temperature == 1 ? column_rows<S, Log, false, T> : column_rows<S, Log, true, T>)(x, out, rows, n, temperature);
         return true;
     }

@@ -110,7 +110,8 @@ class FamilyTiles {
 #else
     static constexpr bool may_beside = !(Log && Tempered);
 #endif
-    const bool beside = may_beside && x.turned(n) && out.turned(n) && mask == nullptr;
+    const bool along = x.turned(n) && out.turned(n);
+    const bool beside = may_beside && (along || (x.across() && out.across())) && mask == nullptr;
 
 public:
     FamilyTiles(const Batch<T>& x, const Batch<double>& temperature, const Batch<char>* mask, const Batch<T>& out,
@@ -135,7 +136,7 @@ private:
             if (reads) ahead.tile.place(first + i, rows, n);
             if constexpr (may_beside) {
                 if (reads && ends && beside && ahead.tile.rows == S::lanes && !here.done && !behind.done) {
-                    together(ahead, here, behind);
+                    along ? together<true>(ahead, here, behind) : together<false>(ahead, here, behind);
                     continue;
                 }
             }
@@ -149,7 +150,9 @@ private:
             if (ends) behind.tile.write(out);
         }
     }
-    // The three in one loop, as many columns at a time as are turned or worked on at once.
+    // The three in one loop, as many columns at a time as are turned or worked on at once. Rows that lie across memory are
+    // columns as they are.
+    template <bool Along>
     SOFTMAX_OUTLINE void together(Place& ahead, Place& here, const Place& behind) const {
         constexpr int length = part_length<S>, wide = interleaved<S>, step = std::max(length, wide);
         const auto from = ahead.tile.lines(x), to = behind.tile.lines(out);
@@ -158,29 +161,43 @@ private:
         const Reduction<S> row = t.reduction(maximum);
         typename FamilyTile<Log, Tempered, T>::Columns columns;
         V top[2] = {splat<S>(T(-INFINITY)), splat<S>(T(-INFINITY))};
-        const auto turn = [&](ptrdiff_t j) SOFTMAX_INLINED {
-            V v[length];
-            // As many entries of later tiles, in the order in which they lie if there are no gaps.
-            prefetch(from.entry(0, 0, j * S::lanes), length * S::lanes, tiles_ahead);
-            prefetch<true>(to.entry(0, 0, j * S::lanes), length * S::lanes, tiles_ahead);
-            read_columns<S>(from, j, v);
-            for (int a = 0; a < length; ++a) {
+        const auto turn = [&](auto width, ptrdiff_t j) SOFTMAX_INLINED {
+            V v[width()];
+            if constexpr (Along) {
+                // As many entries of later tiles, in the order in which they lie if there are no gaps.
+                prefetch(from.entry(0, 0, j * S::lanes), width() * S::lanes, tiles_ahead);
+                prefetch<true>(to.entry(0, 0, j * S::lanes), width() * S::lanes, tiles_ahead);
+                read_columns<S>(from, j, v);
+            } else {
+                for (int a = 0; a < width(); ++a) {
+                    prefetch(x.entry(ahead.tile.first, j + a), S::lanes, 2 * S::lanes);
+                    prefetch<true>(out.entry(behind.tile.first, j + a), S::lanes, 2 * S::lanes);
+                    v[a] = load<S>(x.entry(ahead.tile.first, j + a));
+                }
+            }
+            for (int a = 0; a < width(); ++a) {
                 ahead.tile.column[j + a] = v[a];
                 top[a % 2] = max(v[a], top[a % 2]);
             }
-            for (int a = 0; a < length; ++a) v[a] = behind.tile.column[j + a];
+            for (int a = 0; a < width(); ++a) v[a] = behind.tile.column[j + a];
             entry.template finish<true>(v);
-            write_columns<S>(v, to, j);
+            if constexpr (Along) {
+                write_columns<S>(v, to, j);
+            } else {
+                for (int a = 0; a < width(); ++a) store(out.entry(behind.tile.first, j + a), v[a]);
+            }
         };
         ptrdiff_t j = 0;
         for (; j + step <= n; j += step) {
-            for (int a = 0; a < step; a += length) turn(j + a);
+            for (int a = 0; a < step; a += length) turn(Width<length>(), j + a);
             for (int a = 0; a < step; a += wide) columns.template take<wide>(here.tile.column + j + a, row, maximum);
         }
-        if (j < n) {
-            columns.take_all(here.tile.column + j, n - j, row, maximum);
-            for (; j + length <= n; j += length) turn(j);
-            if (j < n) turn(n - length);  // some of them once more
+        columns.take_all(here.tile.column + j, n - j, row, maximum);
+        if constexpr (Along) {
+            for (; j + length <= n; j += length) turn(Width<length>(), j);
+            if (j < n) turn(Width<length>(), n - length);  // some of them once more
+        } else {
+            for (; j < n; ++j) turn(Width<1>(), j);
         }
         ahead.family.maximum = max(top[1], top[0]);
         here.family.take(columns, row);

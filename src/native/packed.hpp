@@ -27,12 +27,6 @@ template <class T>
 constexpr ptrdiff_t turned_buffer =
     turned_stride<T>(longest_transposed<T>) * cache_line<T> + 2 * cache_line<T> * cache_line<T>;
 
-// Whether adjacent rows are adjacent in memory, entry by entry.
-template <class T>
-bool across(const Batch<T>& x) {
-    return x.outer == ptrdiff_t(sizeof(T)) && x.inner != ptrdiff_t(sizeof(T)) && x.storage == Storage::own;
-}
-
 // Calls body(j) for the whole vectors of n >= lanes entries; the last one may begin in the one before.
 template <class S, class Body>
 void for_vectors_of(ptrdiff_t n, const Body& body) {
@@ -111,7 +105,7 @@ void turn_rows(const Batch<T>& x, const Batch<T>* out, ptrdiff_t first, int coun
     alignas(64) T buffer[turned_buffer<T>];
     const ptrdiff_t stride = turned_stride<T>(n);
     read_transposed(x, first, count, n, buffer, stride);
-    const bool back = out != nullptr && across(*out);
+    const bool back = out != nullptr && out->across();
     for (int i = 0; i < count; ++i) {
         char* row = reinterpret_cast<char*>(buffer + i * stride);
         OutRow<T> to = {row, sizeof(T)};
@@ -144,7 +138,7 @@ template <class T, class Body>
 void for_each_row(const Batch<T>& x, const Batch<char>* mask, const Batch<T>* out, ptrdiff_t rows, ptrdiff_t n,
                   const Body& body) {
     const int together = turned<T>(n);
-    if (Simd<T>::lanes > 1 && rows > 1 && across(x) && mask == nullptr && n <= longest_transposed<T>) {
+    if (Simd<T>::lanes > 1 && rows > 1 && x.across() && mask == nullptr && n <= longest_transposed<T>) {
         return for_turned(rows, n, together, [&](ptrdiff_t first, int count, bool more) {
             turn_rows(x, out, first, count, n, more, body);
         });

@@ -254,7 +254,7 @@ void logsumexp_rows(ptrdiff_t rows, const RowAt& x_at, const Set& set) {
 // Rows that one thread takes, one after the other.
 template <class T>
 bool fits_pipeline(const Batch<T>& x, ptrdiff_t rows, ptrdiff_t n) {
-    return rows > 1 && n > 0 && !across(x) && !shared_rows(rows, n);
+    return rows > 1 && n > 0 && !x.across() && !shared_rows(rows, n);
 }
 // Of those, so many at a time: the first and the last two have nothing beside them.
 inline ptrdiff_t pipeline_piece(ptrdiff_t rows, ptrdiff_t n) {

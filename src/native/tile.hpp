@@ -22,6 +22,10 @@ struct Batch {
     bool contiguous() const { return inner == ptrdiff_t(sizeof(T)) && storage == Storage::own; }
     // Rows that are turned into columns and back as they lie.
     bool turned(ptrdiff_t n) const { return contiguous() && outer != inner && n >= part_length<Simd<T>>; }
+    // Rows that lie across memory, side by side: they are columns as they are.
+    bool across() const {
+        return outer == ptrdiff_t(sizeof(T)) && inner != ptrdiff_t(sizeof(T)) && storage == Storage::own;
+    }
     bool is(T everywhere) const { return outer == 0 && value(0) == everywhere; }
     T get(ptrdiff_t row) const {
         T value{};
