@@ -88,8 +88,10 @@ DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const L
         } else if (plain) {
             together(first, count, std::false_type(), earlier.template next<Into::caches, true>(count));
         } else if (later.halves != nullptr && earlier.has_halves(count)) {
-            if constexpr (sizeof(T) == sizeof(float))
-                together(first, count, std::true_type(), earlier.template next<Into::halves, true>(count));
+            if constexpr (sizeof(T) == sizeof(float)) {
+                exact_top ? together(first, count, std::true_type(), earlier.template next<Into::halves, true>(count))
+                          : together(first, count, std::true_type(), earlier.template next<Into::halves, false>(count));
+            }
         } else {
             later.take(first, count, maximum);
             earlier.some(count);

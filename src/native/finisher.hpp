@@ -61,7 +61,7 @@ public:
             V v[width()];
             for (int a = 0; a < width(); ++a) v[a] = load_once<S>(self.from + i + a * S::lanes);
             self.entry.template finish<ExactTop>(v);
-            for (int a = 0; a < width(); ++a) self.template put<Where>(i + a * S::lanes, v[a]);
+            self.template put<Where>(i, v);
         };
     }
     // All that is left.
@@ -110,27 +110,29 @@ private:
             beside(width, i);
             for (int a = 0; a < width(); ++a) v[a] = load_once<S>(self.from + i + a * S::lanes);
             self.entry.template finish<ExactTop>(v);
-            for (int a = 0; a < width(); ++a) self.template put<Where>(i + a * S::lanes, v[a]);
+            self.template put<Where>(i, v);
             i += width() * S::lanes;
         };
         while (i + interleaved<S> * S::lanes <= end) finish(Width<interleaved<S>>());
         while (i + S::lanes <= end) finish(Width<1>());
         at = i;
     }
-    template <Into Where>
-    SOFTMAX_INLINE void put(ptrdiff_t i, const V& v) const {
-        if constexpr (Where == Into::caches) store(to + i, v);
-        if constexpr (Where == Into::memory) stream<S>(to + i, v);
-        // NaN fills a row and comes from elsewhere.
-        if constexpr (Where == Into::halves) narrow<false>(v, half + i, storage);
+    template <Into Where, std::size_t Count>
+    SOFTMAX_INLINE void put(ptrdiff_t i, const V (&v)[Count]) const {
+        if constexpr (Where == Into::halves) {
+            narrow<false>(v, half + i, storage);  // NaN fills a row and comes from elsewhere
+        } else {
+            for (std::size_t a = 0; a < Count; ++a) {
+                T* const place = to + i + a * S::lanes;
+                Where == Into::memory ? stream<S>(place, v[a]) : store(place, v[a]);
+            }
+        }
     }
     void part(ptrdiff_t i, int count) const {
         V v[1] = {load_first<S>(from + i, count, T(0))};
         entry.exact_top ? entry.template finish<true>(v) : entry.template finish<false>(v);
-        if constexpr (sizeof(T) == sizeof(float)) {
-            float each[S::lanes];
-            store(each, v[0]);
-            if (into == Into::halves) return narrow(each, count, half + i, storage);
+        if constexpr (std::is_same_v<S, Simd<float>>) {
+            if (into == Into::halves) return narrow_first<false>(v[0], count, half + i, storage);
         }
         store_first<S>(to + i, v[0], count);
     }

@@ -64,9 +64,19 @@ inline Simd<float>::V widened(const Bits16* from, Storage storage) {
     return bit_cast<V>(to);
 #endif
 }
+#if !defined(SOFTMAX_ONE_LANE)
+// As to_bfloat16, in the upper half of the bits.
+template <bool MayBeNan>
+SOFTMAX_INLINE Simd<float>::U bfloat16_above(const Simd<float>::V& value) {
+    using U = Simd<float>::U;
+    const U bits = bit_cast<U>(value), rounded = bits + 0x7fff + (bits >> 16 & 1);
+    if constexpr (MayBeNan) return value == value ? rounded : (bits | 0x400000);
+    return rounded;
+}
+#endif
 template <bool MayBeNan>
 SOFTMAX_INLINE void narrow(const Simd<float>::V& value, Bits16* to, Storage storage) {
-    using S = Simd<float>;
+    using S [[maybe_unused]] = Simd<float>;
 #if defined(__AVX512F__)
     if (storage == Storage::float16) {
         const __m256i bits = _mm512_maskz_cvtps_ph(0xffff, (__m512)value, _MM_FROUND_TO_NEAREST_INT);
@@ -87,12 +97,8 @@ SOFTMAX_INLINE void narrow(const Simd<float>::V& value, Bits16* to, Storage stor
 #endif
 #if defined(SOFTMAX_ONE_LANE)
     *to = to_bfloat16(value);
-#else                     // as to_bfloat16
-    typedef Bits16 Narrow [[maybe_unused]] __attribute__((vector_size(S::lanes * sizeof(Bits16))));
-    using U = S::U;
-    const U bits = bit_cast<U>(value), upper = bits >> 16, rounded = (bits + 0x7fff + (upper & 1)) >> 16;
-    U result = rounded;
-    if constexpr (MayBeNan) result = value == value ? rounded : (upper | 0x40);
+#else
+    const S::U result = bfloat16_above<MayBeNan>(value) >> 16;
 #if defined(__AVX512F__)  // in fewer steps than GCC takes
     const __m256i words = _mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)result);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), words);
@@ -101,24 +107,78 @@ SOFTMAX_INLINE void narrow(const Simd<float>::V& value, Bits16* to, Storage stor
     const __m256i all = _mm256_permute4x64_epi64(pairs, 0x08);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(all));
 #else
+    typedef Bits16 Narrow __attribute__((vector_size(S::lanes * sizeof(Bits16))));
     const Narrow half = __builtin_convertvector(result, Narrow);
     std::memcpy(to, &half, sizeof half);
 #endif
 #endif
 }
 
-inline void widen(const Bits16* from, std::ptrdiff_t n, float* to, Storage storage) {
+// `Count` vectors of them; of bfloat16, two at once.
+template <bool MayBeNan, std::size_t Count>
+SOFTMAX_INLINE void narrow(const Simd<float>::V (&values)[Count], Bits16* to, Storage storage) {
     constexpr int lanes = Simd<float>::lanes;
+#if defined(__AVX512F__) || defined(__AVX2__)
+    if constexpr (Count % 2 == 0) {
+        if (storage == Storage::bfloat16) {
+            for (std::size_t a = 0; a < Count; a += 2) {
+                const auto low = bfloat16_above<MayBeNan>(values[a]) >> 16,
+                           high = bfloat16_above<MayBeNan>(values[a + 1]);
+#if defined(__AVX512F__)
+                static constexpr Bits16 order[] = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30,
+                                                   1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31};
+                const __m512i words = _mm512_mask_blend_epi16(0xaaaaaaaa, (__m512i)low, (__m512i)high);
+                const __m512i all = _mm512_maskz_permutexvar_epi16(~0u, _mm512_loadu_si512(order), words);
+                _mm512_storeu_si512(to + a * lanes, all);
+#else
+                const __m256i words = _mm256_packus_epi32((__m256i)low, (__m256i)(high >> 16));
+                const __m256i all = _mm256_permute4x64_epi64(words, 0xd8);
+                _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + a * lanes), all);
+#endif
+            }
+            return;
+        }
+    }
+#endif
+    for (std::size_t a = 0; a < Count; ++a) narrow<MayBeNan>(values[a], to + a * lanes, storage);
+}
+
+// The same of the first `count`, touching no memory behind them.
+inline Simd<float>::V widened_first(const Bits16* from, int count, Storage storage) {
+    constexpr int lanes = Simd<float>::lanes;
+    Bits16 part[lanes] = {};
+#if defined(__AVX512F__)
+    const __m256i bits = _mm256_maskz_loadu_epi16(__mmask16((1u << count) - 1), from);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(part), bits);
+#else
+    for (int i = 0; i < count; ++i) part[i] = from[i];
+#endif
+    return widened(part, storage);
+}
+template <bool MayBeNan>
+SOFTMAX_INLINE void narrow_first(const Simd<float>::V& value, int count, Bits16* to, Storage storage) {
+    Bits16 part[Simd<float>::lanes];
+    narrow<MayBeNan>(value, part, storage);
+#if defined(__AVX512F__)
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(part));
+    _mm256_mask_storeu_epi16(to, __mmask16((1u << count) - 1), bits);
+#else
+    for (int i = 0; i < count; ++i) to[i] = part[i];
+#endif
+}
+
+inline void widen(const Bits16* from, std::ptrdiff_t n, float* to, Storage storage) {
+    using S = Simd<float>;
     std::ptrdiff_t i = 0;
-    for (; i + lanes <= n; i += lanes) store(to + i, widened(from + i, storage));
-    for (; i < n; ++i) to[i] = storage == Storage::float16 ? from_float16(from[i]) : from_bfloat16(from[i]);
+    for (; i + S::lanes <= n; i += S::lanes) store(to + i, widened(from + i, storage));
+    if (i < n) store_first<S>(to + i, widened_first(from + i, int(n - i), storage), int(n - i));
 }
 
 inline void narrow(const float* from, std::ptrdiff_t n, Bits16* to, Storage storage) {
-    constexpr int lanes = Simd<float>::lanes;
+    using S = Simd<float>;
     std::ptrdiff_t i = 0;
-    for (; i + lanes <= n; i += lanes) narrow<true>(load<Simd<float>>(from + i), to + i, storage);
-    for (; i < n; ++i) to[i] = storage == Storage::float16 ? to_float16(from[i]) : to_bfloat16(from[i]);
+    for (; i + S::lanes <= n; i += S::lanes) narrow<true>(load<S>(from + i), to + i, storage);
+    if (i < n) narrow_first<true>(load_first<S>(from + i, int(n - i), 0.0f), int(n - i), to + i, storage);
 }
 
 // Entries `stride` bytes apart to contiguous ones of the type that is computed in, and back.
