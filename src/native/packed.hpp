@@ -81,11 +81,15 @@ Row<T> row_of(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t i, ptrdiff_t
     return {x.data + i * x.outer, x.inner, kept, mask == nullptr ? 0 : mask->inner, n, x.storage};
 }
 
-// Whether a result of so many entries is better written past the caches: not in place, where it is in them already.
+// Whether so many entries are better not expected in a cache.
+template <class T>
+bool beyond_caches(ptrdiff_t rows, ptrdiff_t n) {
+    return rows * n * ptrdiff_t(sizeof(T)) >= 1 << 25;
+}
+// Whether results are better written past them: not in place, where they are in them already.
 template <class T>
 bool worth_streaming(const Batch<T>& x, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n) {
-    constexpr ptrdiff_t beyond_caches = 1 << 25;  // bytes
-    return rows * n * ptrdiff_t(sizeof(T)) >= beyond_caches && x.data != out.data;
+    return beyond_caches<T>(rows, n) && x.data != out.data;
 }
 
 // Asks for the entries from `begin` to `end` of a tile's rows, one after the other: they lie so far apart that no processor
