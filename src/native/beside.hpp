@@ -61,6 +61,7 @@ struct Nothing {
     } entry;
     bool has_plain(ptrdiff_t) const { return true; }
     bool has_halves(ptrdiff_t) const { return true; }
+    bool has_streamed() const { return false; }
     template <Into Where, bool ExactTop>
     SOFTMAX_INLINE auto next(ptrdiff_t) const {
         return [](auto, ptrdiff_t) {};
@@ -100,6 +101,8 @@ DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const L
                 exact_top ? together(first, count, std::true_type(), earlier.template next<Into::halves, true>(count))
                           : together(first, count, std::true_type(), earlier.template next<Into::halves, false>(count));
             }
+        } else if (later.direct() && earlier.has_streamed()) {
+            together(first, count, std::false_type(), earlier.template next<Into::memory, true>(count));
         } else {
             later.take(first, count, maximum);
             earlier.some(count);

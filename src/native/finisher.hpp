@@ -46,18 +46,23 @@ public:
 
     // As many entries more, or as many as there are, but for what fills no vector.
     void some(ptrdiff_t count) { vectors(std::min(at + count, n)); }
-    // The same one vector at a time, for a loop that does other work as well: where so many are left and go to the caches,
-    // or to 16-bit numbers, `next` gives finish(width, i) for the vectors i entries on, and counts them as finished.
+    // The same one vector at a time, for a loop that does other work as well: `next` gives finish(width, i) for the vectors i
+    // entries on, and counts them as finished. So many have to be left, but for results that go past the caches, where those
+    // before a whole vector of memory are finished already.
     bool has_plain(ptrdiff_t count) const { return at + count <= n && into == Into::caches; }
     bool has_halves(ptrdiff_t count) const { return at + count <= n && into == Into::halves; }
+    bool has_streamed() const { return at < n && into == Into::memory; }
     template <Into Where, bool ExactTop>
     SOFTMAX_INLINE auto next(ptrdiff_t count) {
         Finisher self = *this;
         self.from += at;
         if constexpr (Where == Into::halves) self.half += at;
-        if constexpr (Where == Into::caches) self.to += at;
-        at += count / S::lanes * S::lanes;
-        return [self](auto width, ptrdiff_t i) SOFTMAX_INLINED {
+        if constexpr (Where != Into::halves) self.to += at;
+        constexpr ptrdiff_t wide = interleaved<S> * S::lanes;
+        const ptrdiff_t left = n - at, enough = left >= count / wide * wide ? S::lanes : wide;
+        at += std::min(count, left) / enough * enough;
+        return [self, left](auto width, ptrdiff_t i) SOFTMAX_INLINED {
+            if (Where == Into::memory && i + width() * S::lanes > left) return;
             V v[width()];
             for (int a = 0; a < width(); ++a) v[a] = load_once<S>(self.from + i + a * S::lanes);
             self.entry.template finish<ExactTop>(v);
