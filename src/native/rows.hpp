@@ -15,28 +15,39 @@ namespace softmax::SOFTMAX_ISA {
 
 using std::ptrdiff_t;
 
-// Calls body(first, count, block) for each block of n entries. In a row beyond the caches a thread takes neighbours, one
-// after the other, of which the next can be asked for in time; backwards, the last first.
+// Calls body(block, count) for neighbouring blocks of n entries, which a thread takes one after the other: several in a row
+// beyond the caches, so that the next can be asked for in time. Backwards, the last runs first.
 template <class Body>
-void for_blocks(ptrdiff_t n, int threads, const Body& body, bool backwards = false) {
+void for_block_runs(ptrdiff_t n, int threads, const Body& body, bool backwards = false) {
     constexpr ptrdiff_t large = 1 << 19;  // entries
     struct Context {
         const Body& body;
-        ptrdiff_t n, run;
-        bool backwards;
-    } context = {body, n, n < large ? 1 : 8, backwards};
-    const ptrdiff_t piece = context.run * block_length;
-    parallel_for((n + piece - 1) / piece, threads,
+        ptrdiff_t blocks, run;
+    } context = {body, (n + block_length - 1) / block_length, n < large ? 1 : 8};
+    parallel_for((context.blocks + context.run - 1) / context.run, threads,
                  [](void* data, ptrdiff_t index) {
                      const Context& c = *static_cast<Context*>(data);
-                     for (ptrdiff_t i = 0; i < c.run; ++i) {
-                         const ptrdiff_t block = index * c.run + (c.backwards ? c.run - 1 - i : i);
-                         const ptrdiff_t first = block * block_length, left = c.n - first;
-                         if (left > 0) c.body(first, left < block_length ? left : block_length, block);
-                     }
+                     c.body(index * c.run, std::min(c.run, c.blocks - index * c.run));
                      end_streaming();
                  },
                  &context, n * ptrdiff_t(sizeof(float)), backwards);
+}
+// Entries of a block of a row of n.
+inline ptrdiff_t length_of_block(ptrdiff_t n, ptrdiff_t block) {
+    return std::min(block_length, n - block * block_length);
+}
+// Calls body(first, count, block) for each block of n entries; backwards, the last first.
+template <class Body>
+void for_blocks(ptrdiff_t n, int threads, const Body& body, bool backwards = false) {
+    for_block_runs(
+        n, threads,
+        [&](ptrdiff_t begin, ptrdiff_t count) {
+            for (ptrdiff_t i = 0; i < count; ++i) {
+                const ptrdiff_t block = begin + (backwards ? count - 1 - i : i);
+                body(block * block_length, length_of_block(n, block), block);
+            }
+        },
+        backwards);
 }
 
 // Rows of up to so many entries are worked on in a buffer where they are not contiguous floats already; longer ones by
