@@ -31,6 +31,7 @@ KERNEL_TESTS = (
     "softmin",
     "sparse",
     "tempered",
+    "together",
     "weights",
 )
 ISAS = _native.supported_isas()
