@@ -69,7 +69,7 @@ public:
     SOFTMAX_OUTLINE void finish(ptrdiff_t first_tile, ptrdiff_t count) const {
         alignas(64) T buffers[2][longest * together];
         T *here = buffers[0], *other = buffers[1];
-        V maxima[vectors], next_maxima[vectors];
+        V maxima[vectors] = {}, next_maxima[vectors] = {};
         Entry entries[vectors];
         bool behind = false;  // whether the tile before is in the other buffer and not finished
         if (takes(first_tile)) read(first_tile, here, maxima);
@@ -117,7 +117,6 @@ private:
         T* at;
         ptrdiff_t step, left, n;
 
-        Asked() = default;
         Asked(const Batch<T>& of, ptrdiff_t tile, ptrdiff_t n, ptrdiff_t ahead = Asked::ahead)
             : at(further(of.entry(0, 0), tile * bytes + ahead * of.inner)), step(of.inner), left(n - ahead), n(n) {
             at += cache_line<T> - 1;  // by its last row: where a line begins, those before it end
@@ -209,10 +208,10 @@ private:
     // A line of fewer rows goes through one of its own.
     void read(ptrdiff_t tile, T* buffer, V (&maxima)[vectors]) const {
         const int count = size(tile);
-        const T* line = x.entry(tile * together, 0);
+        T* line = x.entry(tile * together, 0);
         T few[together] = {};
         for (V& maximum : maxima) maximum = splat<S>(T(-INFINITY));
-        for (ptrdiff_t j = 0; j < n; ++j, line = further(const_cast<T*>(line), x.inner), buffer += S::lanes) {
+        for (ptrdiff_t j = 0; j < n; ++j, line = further(line, x.inner), buffer += S::lanes) {
             if (count < together) std::memcpy(few, line, std::size_t(count) * sizeof(T));
             const T* const from = count < together ? few : line;
             for (int v = 0; v < vectors; ++v) {
@@ -294,9 +293,7 @@ void column_rows(const Batch<T>& x, const Batch<T>& out, ptrdiff_t rows, ptrdiff
     const ptrdiff_t count = (rows + Tiles::together - 1) / Tiles::together;
     // The first and the last tile of a piece have nothing beside them: as few pieces as keep all threads busy.
     const ptrdiff_t of_thread = (count - 1) / threads_for(count, n * Tiles::together) + 1;
-    const ptrdiff_t piece = of_thread < 4   ? 1
-                            : of_thread < 8 ? of_thread
-                                            : std::min<ptrdiff_t>(16, (of_thread + 1) / 2);
+    const ptrdiff_t piece = of_thread < 8 ? of_thread : std::min<ptrdiff_t>(16, (of_thread + 1) / 2);
     for_row_pieces(count, n * Tiles::together, std::max(piece, rows_of_piece(n * Tiles::together)),
                    [&](ptrdiff_t first, ptrdiff_t tiles_here) { tiles.finish(first, tiles_here); });
 }

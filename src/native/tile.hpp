@@ -59,9 +59,13 @@ struct Tile {
     }
     auto lines(const Batch<T>& x) const { return Lines<S>(reinterpret_cast<char*>(x.entry(first, 0)), x.outer); }
     // Rows that are not of T, or fewer than the lanes, go through a buffer.
-    void read(const Batch<T>& x) { x.storage == Storage::own&& rows == S::lanes ? read_own(x) : read_buffered(x); }
+    void read(const Batch<T>& x) {
+        if (as_they_lie(x)) return read_own(x);
+        read_buffered(x);
+    }
     void write(const Batch<T>& out) {
-        out.storage == Storage::own&& rows == S::lanes ? write_own(out) : write_buffered(out);
+        if (as_they_lie(out)) return write_own(out);
+        write_buffered(out);
     }
 
     SOFTMAX_OUTLINE void apply(const Batch<char>& mask) {
@@ -73,6 +77,7 @@ struct Tile {
     }
 
 private:
+    bool as_they_lie(const Batch<T>& x) const { return x.storage == Storage::own && rows == S::lanes; }
     Batch<T> contiguous(T* rows) const {
         return {reinterpret_cast<char*>(rows - first * n), n * ptrdiff_t(sizeof(T)), sizeof(T)};
     }
