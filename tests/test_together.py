@@ -52,13 +52,22 @@ def test_few_classes(function, dtype, size):
 
 
 @pytest.mark.parametrize("size", [2, 10, 128])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [*DTYPES, np.float16])
 def test_few_classes_with_a_mask(dtype, size):
+    """One of all entries, of all rows together, or a number a row; along memory, across it, with gaps."""
     x = with_other_kinds(scores((301, size), dtype))
-    keep = np.random.default_rng(1).random(x.shape) < 0.7
-    for function in (softmax, log_softmax):
-        alone = np.stack([function(row, where=kept) for row, kept in zip(x, keep, strict=True)])
-        assert same_bits(function(x, where=keep), alone)
+    random = np.random.default_rng(1)
+    for shape in ((301, size), (1, size), (301, 1)):
+        keep = random.random(shape) < 0.7
+        for function in (softmax, log_softmax):
+            each = np.broadcast_to(keep, x.shape)
+            alone = np.stack(
+                [function(np.where(kept, row, -np.inf).astype(dtype)) for row, kept in zip(x, each, strict=True)]
+            )
+            assert same_bits(function(x, where=keep), alone)
+            assert same_bits(function(x, where=np.repeat(keep, 2, axis=1)[:, ::2]), alone)
+            assert same_bits(function(x.T.copy(), 0, where=keep.T), alone.T)
+            assert same_bits(function(x.T.copy(), 0, where=keep.T.copy()), alone.T)
     assert same_bits(logsumexp(x), np.stack([logsumexp(row) for row in x]))
 
 

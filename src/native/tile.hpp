@@ -52,28 +52,22 @@ struct Tile {
         rows = int(std::min<ptrdiff_t>(S::lanes, all_rows - first));
         n = classes;
     }
-    // Its entries; -inf where the mask is false.
+    // Its entries; -inf where the mask is false. A mask of all rows together, or one that lies across memory, is of columns.
     void take(const Batch<T>& x, const Batch<char>* mask) {
+        if (mask == nullptr) return read(x);
+        if (mask->outer != 0 && (mask->outer != 1 || rows < S::lanes)) return read_buffered(x, mask);
         read(x);
-        if (mask != nullptr) apply(*mask);
+        apply(*mask);
     }
     auto lines(const Batch<T>& x) const { return Lines<S>(reinterpret_cast<char*>(x.entry(first, 0)), x.outer); }
     // Rows that are not of T, or fewer than the lanes, go through a buffer.
     void read(const Batch<T>& x) {
         if (as_they_lie(x)) return read_own(x);
-        read_buffered(x);
+        read_buffered(x, nullptr);
     }
     void write(const Batch<T>& out) {
         if (as_they_lie(out)) return write_own(out);
         write_buffered(out);
-    }
-
-    SOFTMAX_OUTLINE void apply(const Batch<char>& mask) {
-        for (ptrdiff_t j = 0; j < n; ++j) {
-            for (int row = 0; row < rows; ++row) {
-                if (!*mask.entry(first + row, j)) entry(row, j) = T(-INFINITY);
-            }
-        }
     }
 
 private:
@@ -85,14 +79,28 @@ private:
     bool without_gaps(const Batch<T>& x) const {
         return x.outer == n * x.inner && x.inner == size_of(x.storage, sizeof(T));
     }
-    SOFTMAX_OUTLINE void read_buffered(const Batch<T>& x) {
+    SOFTMAX_OUTLINE void read_buffered(const Batch<T>& x, const Batch<char>* mask) {
         T buffer[S::lanes * lanes_limit];
-        const bool at_once = without_gaps(x) && rows == S::lanes;
-        if (at_once) gather(x.data + first * x.outer, x.inner, rows * n, buffer, x.storage);
-        for (int row = 0; row < S::lanes && !at_once; ++row) {  // lanes that are not in use repeat the last
-            gather(x.data + (first + std::min(row, rows - 1)) * x.outer, x.inner, n, buffer + row * n, x.storage);
+        const bool at_once =
+            rows == S::lanes && without_gaps(x) && (mask == nullptr || (mask->inner == 1 && mask->outer == n));
+        const ptrdiff_t length = at_once ? rows * n : n;
+        for (int i = 0; i < (at_once ? 1 : S::lanes); ++i) {  // lanes that are not in use repeat the last
+            const ptrdiff_t row = first + std::min(i, rows - 1);
+            T* const to = buffer + i * n;
+            gather(x.data + row * x.outer, x.inner, length, to, x.storage);
+            if (mask != nullptr) leave_out(to, mask->data + row * mask->outer, mask->inner, length, to);
         }
         read_own(contiguous(buffer));
+    }
+    SOFTMAX_OUTLINE void apply(const Batch<char>& mask) {
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            const char* const kept = mask.entry(first, j);
+            if (mask.outer == 1) {
+                column[j] = load_where<S>(reinterpret_cast<const T*>(&column[j]), kept, T(-INFINITY));
+            } else if (!*kept) {
+                column[j] = splat<S>(T(-INFINITY));
+            }
+        }
     }
     SOFTMAX_OUTLINE void write_buffered(const Batch<T>& out) {
         T buffer[S::lanes * lanes_limit];
