@@ -66,6 +66,7 @@ def test_few_classes_with_a_mask(dtype, size):
             )
             assert same_bits(function(x, where=keep), alone)
             assert same_bits(function(x, where=np.repeat(keep, 2, axis=1)[:, ::2]), alone)
+            assert same_bits(function(x, where=np.pad(each, ((0, 0), (1, 2)))[:, 1:-2]), alone)
             assert same_bits(function(x.T.copy(), 0, where=keep.T), alone.T)
             assert same_bits(function(x.T.copy(), 0, where=keep.T.copy()), alone.T)
     assert same_bits(logsumexp(x), np.stack([logsumexp(row) for row in x]))
