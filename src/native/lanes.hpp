@@ -6,8 +6,6 @@
 // general row functions; what the vectors compute in such a lane is thrown away.
 #pragma once
 
-#include <optional>
-
 #include "logs.hpp"
 #include "tile.hpp"
 

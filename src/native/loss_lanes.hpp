@@ -3,6 +3,8 @@
 // go to `loss_row`.
 #pragma once
 
+#include <optional>
+
 #include "cross_entropy.hpp"
 
 namespace softmax::SOFTMAX_ISA {

@@ -49,7 +49,7 @@ struct Family {
 
 // Rows of up to `short_row` entries, two rows apart. x_at(i) and out_at(i) are the rows, of which all are alike.
 template <class S, bool Log, bool Tempered, class T, class RowAt, class OutAt>
-void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature, ptrdiff_t ahead_of_use) {
+void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature, ptrdiff_t asked) {
     using Of = Family<S, Log, Tempered, T>;
     const Of family = {temperature};
     const ptrdiff_t n = x_at(0).n;
@@ -85,7 +85,7 @@ void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double t
             } else if (i + 2 < rows) {
                 later = {read(i + 2)};
             }
-            later.ahead = ahead_of_use;
+            later.ahead = asked;
             ahead.x = later.entries;
             T* const e = kept(i);
             const OutRow<T> out = out_at(i);
@@ -117,7 +117,7 @@ void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double t
 
 // Longer rows by their blocks, one after the other, each beside the same of the row before.
 template <class S, bool Log, bool Tempered, class T, class RowAt, class OutAt>
-void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature, ptrdiff_t ahead_of_use) {
+void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature, ptrdiff_t asked) {
     using Of = Family<S, Log, Tempered, T>;
     using Pending = Finisher<S, typename Of::Entry>;
     const Of family = {temperature};
@@ -162,7 +162,7 @@ void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double te
         BlockPair<T> pair = {maximum, T(0), {0.0, 0.0}};
         const bool alike = next == nullptr || length(unit + 1) == length(unit);
         Later<T> later = {next};
-        later.ahead = ahead_of_use;
+        later.ahead = asked;
         if (alike && pair.in_range(family.constants) && !pair.empty()) {
             pair.total = sum_beside<S, Of::what, Tempered, !Log>(
                 entries(unit), length(unit), family.reduction(splat<S>(maximum)), e, later, maximum, finisher);
@@ -184,14 +184,14 @@ void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double te
 }
 
 template <class S, bool Log, bool Tempered, class T, class RowAt, class OutAt>
-void family_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature, ptrdiff_t ahead) {
+void family_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature, ptrdiff_t asked) {
     (x_at(0).n <= short_row<T> ? short_rows<S, Log, Tempered, T, RowAt, OutAt>
-                               : long_rows<S, Log, Tempered, T, RowAt, OutAt>)(rows, x_at, out_at, temperature, ahead);
+                               : long_rows<S, Log, Tempered, T, RowAt, OutAt>)(rows, x_at, out_at, temperature, asked);
 }
 
 // logsumexp of rows, or of their blocks one after the other: each beside the maximum of the next but one. set(i, value).
 template <class S, class T, class RowAt, class Set>
-void logsumexp_rows(ptrdiff_t rows, const RowAt& x_at, const Set& set, ptrdiff_t ahead_of_use) {
+void logsumexp_rows(ptrdiff_t rows, const RowAt& x_at, const Set& set) {
     const Temperature<T> constants = temperature_constants<T>(1);
     const ptrdiff_t n = x_at(0).n, longest = n <= short_row<T> ? n : block_length;
     const ptrdiff_t in_row = (n + longest - 1) / longest, count = rows * in_row;
@@ -227,7 +227,7 @@ void logsumexp_rows(ptrdiff_t rows, const RowAt& x_at, const Set& set, ptrdiff_t
         const bool more = unit + 2 < count, alike = more && length(unit + 2) == length(unit);
         if (in_range && !all.empty() && (alike || !more)) {
             Later<T> later = more ? later_of(unit + 2) : Later<T>();
-            later.ahead = ahead_of_use;
+            later.ahead = far_ahead;
             const Reduction<S> row(splat<S>(here.maximum), constants);
             T* const none = nullptr;
             all.total =
@@ -282,9 +282,9 @@ bool family_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>
         const auto out_at = [&](ptrdiff_t i) -> OutRow<T> {
             return {out.data + (first + i) * out.outer, out.inner, out.storage, streaming};
         };
-        const ptrdiff_t ahead = asked_ahead<S>(!beyond_caches<T>(rows, n));
-        (temperature == 1 ? family_rows<S, Log, false, T>(count, x_at, out_at, temperature, ahead)
-                          : family_rows<S, Log, true, T>(count, x_at, out_at, temperature, ahead));
+        const ptrdiff_t asked = asked_ahead<S>(!beyond_caches<T>(rows, n));
+        (temperature == 1 ? family_rows<S, Log, false, T>(count, x_at, out_at, temperature, asked)
+                          : family_rows<S, Log, true, T>(count, x_at, out_at, temperature, asked));
     });
     return true;
 }
@@ -297,7 +297,7 @@ bool logsumexp_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch
     for_row_pieces(rows, n, pipeline_piece(rows, n), [&](ptrdiff_t first, ptrdiff_t count) {
         logsumexp_rows<S, T>(
             count, [&](ptrdiff_t i) { return row_of(x, mask, first + i, n); },
-            [&](ptrdiff_t i, T value) { out.set(first + i, value); }, far_ahead);
+            [&](ptrdiff_t i, T value) { out.set(first + i, value); });
     });
     return true;
 }
