@@ -25,6 +25,7 @@ KERNEL_TESTS = (
     "gradients",
     "loss_options",
     "losses",
+    "multiply",
     "partition",
     "products",
     "sigmoid",

@@ -12,6 +12,7 @@
 #include "packed.hpp"
 #include "pipeline.hpp"
 #include "partition.hpp"
+#include "product.hpp"
 #include "sigmoid.hpp"
 #include "sparse.hpp"
 #include "tempered.hpp"
@@ -361,6 +362,12 @@ void epoch(Epoch& e, bool (*interrupted)()) {
     clear_exceptions();
 }
 
+template <class T>
+void product(const Multiplication& m) {
+    multiply<T>(m);
+    clear_exceptions();
+}
+
 }  // namespace
 
 #define SOFTMAX_STRING_(name) #name
@@ -376,6 +383,8 @@ extern const KernelTable table = {SOFTMAX_STRING(SOFTMAX_ISA),
                                   {SOFTMAX_KERNELS(SOFTMAX_FLOAT16)},
                                   {SOFTMAX_KERNELS(SOFTMAX_BFLOAT16)},
                                   epoch<float>,
-                                  epoch<double>};
+                                  epoch<double>,
+                                  product<float>,
+                                  product<double>};
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -74,11 +74,23 @@ struct Epoch {
 };
 using EpochFunction = void (*)(Epoch&, bool (*interrupted)());
 
+// A matrix product, see product.hpp: of numbers of the function's float type, steps in entries.
+struct Multiplication {
+    std::ptrdiff_t rows, columns, depth;
+    const void *left, *right;
+    std::ptrdiff_t left_steps[2], right_steps[2];
+    void* result;
+    std::ptrdiff_t result_row;
+    bool add;  // to what the result holds
+};
+using MultiplyFunction = void (*)(const Multiplication&);
+
 struct KernelTable {
     const char* isa;
     Loop float32[kernel_count], float64[kernel_count];
     Loop float16[kernel_count], bfloat16[kernel_count];  // computed in float32
     EpochFunction epoch_float32, epoch_float64;
+    MultiplyFunction multiply_float32, multiply_float64;
 };
 
 #define SOFTMAX_TABLE(isa)          \

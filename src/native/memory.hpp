@@ -15,6 +15,15 @@ SOFTMAX_INLINE typename S::V load_once(const T* from) {
     return v;
 }
 
+// A vector that is to be in a register from here on.
+template <class S>
+SOFTMAX_INLINE typename S::V keep(typename S::V v) {
+#if defined(SOFTMAX_X86)
+    if constexpr (S::lanes > 1) asm("" : "+v"(v));
+#endif
+    return v;
+}
+
 // The first `count` numbers at `from` and `filler` behind them, touching no memory there; and the reverse.
 #if defined(__AVX512F__)
 template <class S, class T>

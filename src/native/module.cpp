@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "array_calls.hpp"
 #include "calls.hpp"
 #include "kernels.hpp"
 #include "parallel.hpp"
@@ -242,72 +243,8 @@ PyObject* quick_logsumexp(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return PyArray_Return(reinterpret_cast<PyArrayObject*>(result));
 }
 
-// The data of an array of a type and at least `size` entries, contiguous; nullptr with TypeError set where it is not.
-template <class T>
-T* data_of(PyObject* object, const char* name, int type, npy_intp size) {
-    PyArrayObject* array = reinterpret_cast<PyArrayObject*>(object);
-    if (PyArray_Check(object) && PyArray_TYPE(array) == type && PyArray_IS_C_CONTIGUOUS(array) &&
-        PyArray_ISALIGNED(array) && PyArray_SIZE(array) >= size) {
-        return static_cast<T*>(PyArray_DATA(array));
-    }
-    PyErr_Format(PyExc_TypeError, "%s must be a contiguous array of at least %zd entries of its type", name, size);
-    return nullptr;
-}
-
-PyObject* adam_epoch(PyObject*, PyObject* args) {
-    softmax::Epoch e = {};
-    PyObject *X, *targets, *weight, *order, *sizes, *params, *mean, *square;
-    int tanh;
-    long long steps;
-    if (!PyArg_ParseTuple(args, "OOOOOp(dddd)ndd(ddd)OOOL", &X, &targets, &weight, &order, &sizes, &tanh, &e.options[0],
-                          &e.options[1], &e.options[2], &e.options[3], &e.batch, &e.penalty, &e.rate, &e.beta1,
-                          &e.beta2, &e.epsilon, &params, &mean, &square, &steps)) {
-        return nullptr;
-    }
-    e.tanh = tanh != 0;
-    e.steps = steps;
-    e.sizes = data_of<std::int64_t>(sizes, "sizes", NPY_INT64, 2);
-    if (e.sizes == nullptr) return nullptr;
-    e.layers = int(PyArray_SIZE(reinterpret_cast<PyArrayObject*>(sizes))) - 1;
-    npy_intp parameters = 0;
-    for (int l = 0; l < e.layers; ++l) {
-        if (e.sizes[l] < 1 || e.sizes[l + 1] < 1) return PyErr_Format(PyExc_ValueError, "sizes must be at least 1");
-        parameters += (e.sizes[l] + 1) * e.sizes[l + 1];
-    }
-    const int type = PyArray_Check(X) ? PyArray_TYPE(reinterpret_cast<PyArrayObject*>(X)) : NPY_NOTYPE;
-    if (type != NPY_FLOAT && type != NPY_DOUBLE) return PyErr_Format(PyExc_TypeError, "X must be float32 or float64");
-    e.order = data_of<std::int64_t>(order, "order", NPY_INT64, 0);
-    if (e.order == nullptr) return nullptr;
-    e.n = PyArray_SIZE(reinterpret_cast<PyArrayObject*>(order));
-    if (e.batch < 1 || e.batch > e.n) return PyErr_Format(PyExc_ValueError, "batch_size must be in [1, %zd]", e.n);
-    e.X = data_of<void>(X, "X", type, e.n * e.sizes[0]);
-    e.targets = data_of<std::int64_t>(targets, "targets", NPY_INT64, e.n);
-    if (weight != Py_None) e.weight = data_of<double>(weight, "weight", NPY_DOUBLE, e.n);
-    e.params = data_of<void>(params, "params", type, parameters);
-    e.mean = data_of<void>(mean, "mean", type, parameters);
-    e.square = data_of<void>(square, "square", type, parameters);
-    if (PyErr_Occurred()) return nullptr;
-    const std::int64_t outputs = e.sizes[e.layers], classes = outputs > 1 ? outputs : 2;
-    for (npy_intp i = 0; i < e.n; ++i) {
-        if (e.order[i] < 0 || e.order[i] >= e.n || e.targets[i] < 0 || e.targets[i] >= classes) {
-            return PyErr_Format(PyExc_ValueError, "order must lie in [0, %zd), and targets in [0, %lld)", e.n,
-                                static_cast<long long>(classes));
-        }
-    }
-    const auto run = [&]() -> PyObject* {
-        Py_BEGIN_ALLOW_THREADS;
-        try {
-            (type == NPY_FLOAT ? active->epoch_float32 : active->epoch_float64)(e, softmax::Call::interrupted_loops);
-        } catch (const softmax::Interrupted&) {
-            // the call has its exception
-        }
-        Py_END_ALLOW_THREADS;
-        return Py_BuildValue("dL", e.total, static_cast<long long>(e.steps));
-    };
-    if (!softmax::on_main_thread()) return run();
-    softmax::Call call;
-    return call.end(run());
-}
+PyObject* adam_epoch(PyObject*, PyObject* args) { return softmax::adam_epoch(*active, args); }
+PyObject* multiply(PyObject*, PyObject* args) { return softmax::multiply(*active, args); }
 
 PyObject* isa(PyObject*, PyObject*) { return PyUnicode_FromString(active->isa); }
 
@@ -348,6 +285,10 @@ PyMethodDef methods[] = {
      "mean, square, steps, /)\n--\n\nAn epoch over the rows in that order, which moves params, mean and square: the "
      "sum of "
      "the rows' losses, and the number of steps since the first epoch."},
+    {"multiply", multiply, METH_VARARGS,
+     "multiply(left, right, out, add, /)\n--\n\nout = left @ right or, to add, out += left @ right, of float32 or "
+     "float64: "
+     "left (m, k), right (k, n), out (m, n) with rows of neighbours, which shares no memory with them."},
     {"isa", isa, METH_NOARGS, "isa()\n--\n\nThe instruction set in use: 'baseline', 'avx2' or 'avx512'."},
     {"supported_isas", supported_isas, METH_NOARGS,
      "supported_isas()\n--\n\nWhat SOFTMAX_ISA may name on this processor, slowest first."},

@@ -102,7 +102,7 @@ SOFTMAX_INLINE typename S::V splat(T value) {
     if constexpr (S::lanes == 1) {
         return value;
     } else {
-        return typename S::V{} + value;
+        return value - typename S::V{};  // a sum with 0 is an operation: it turns -0 into 0
     }
 }
 

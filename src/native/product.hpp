@@ -1,0 +1,301 @@
+// Matrix products C = A B and C += A B, the second of which NumPy has not, of matrices that no cache holds.
+//
+// The innermost loop adds to a tile of C in registers the products of a panel of A (`high` rows) and a panel of B (`wide`
+// columns), both of which are copied so that it reads them from one end to the other. A panel of B stays in the first-level
+// cache while all panels of a block of A pass, and that block, with the panels of B, in the second-level one. What will be
+// copied next is asked for meanwhile, and so is the next tile of C. Every entry of C is a sum in the order of the depth: the
+// same bits whatever the number of threads.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels.hpp"
+#include "parallel.hpp"
+#include "reduce.hpp"
+#include "transpose.hpp"
+
+namespace softmax::SOFTMAX_ISA {
+
+using std::ptrdiff_t;
+
+// Entry (i, j) is data[i * row + j * column].
+template <class T>
+struct Matrix {
+    T* data;
+    ptrdiff_t row, column;
+
+    T* at(ptrdiff_t i, ptrdiff_t j) const { return data + i * row + j * column; }
+    Matrix from(ptrdiff_t i, ptrdiff_t j) const { return {at(i, j), row, column}; }
+};
+
+// Lines of memory that are asked for one by one.
+class Ahead {
+    const char* line = nullptr;
+    ptrdiff_t step = 0, each = 0, at = 0, left = 0;
+
+public:
+    Ahead() = default;
+    template <class T>
+    Ahead(const Matrix<const T>& of, ptrdiff_t rows, ptrdiff_t columns) : line(reinterpret_cast<const char*>(of.data)) {
+        const bool turned = of.row == 1;
+        step = (turned ? of.column : of.row) * ptrdiff_t(sizeof(T));
+        each = ((turned ? rows : columns) * ptrdiff_t(sizeof(T)) + 63) / 64;
+        left = each * (turned ? columns : rows);
+    }
+    SOFTMAX_INLINE void one() {
+        if (left == 0) return;
+        --left;
+        prefetch(line + 64 * at, 1, 0);
+        if (++at == each) {
+            at = 0;
+            line += step;
+        }
+    }
+};
+
+// The tile of C: its rows, and vectors in each.
+#if defined(__AVX512F__)
+constexpr int tile_rows = 12, tile_vectors = 2;  // of 32 registers
+#else
+constexpr int tile_rows = 4, tile_vectors = 3;  // of 16
+#endif
+template <class T>
+constexpr int tile_columns = tile_vectors * Simd<T>::lanes;
+
+// The length of n's equal parts, which have at most that many and are multiples of `unit`.
+inline ptrdiff_t equal_part(ptrdiff_t n, ptrdiff_t most, ptrdiff_t unit) {
+    const ptrdiff_t parts = (n + most - 1) / most;
+    return ((n + parts - 1) / parts + unit - 1) / unit * unit;
+}
+
+template <class T>
+class Multiplier {
+    using S = Simd<T>;
+    using V = typename S::V;
+
+    static constexpr int high = tile_rows, across = tile_vectors, wide = tile_columns<T>;
+    static constexpr ptrdiff_t left_bytes = (S::lanes * sizeof(T) == 64 ? 320 : 128) << 10;
+    static constexpr ptrdiff_t panel_depth = 256, panels = 4;
+    static constexpr ptrdiff_t most_rows = left_bytes / (panel_depth * sizeof(T)) / high * high;
+    static constexpr ptrdiff_t apart = 64 / sizeof(T);  // between panels of B, which would else share places in a cache
+
+    alignas(64) T left[left_bytes / sizeof(T)];
+    alignas(64) T right[panels * (wide * panel_depth + apart)];
+    alignas(64) T edge[high * wide];
+
+public:
+    // C = A B, or C += A B.
+    void multiply(const Matrix<const T>& A, const Matrix<const T>& B, const Matrix<T>& C, ptrdiff_t rows,
+                  ptrdiff_t columns, ptrdiff_t depth, bool add) {
+        if (depth == 0 && !add) {
+            for (ptrdiff_t i = 0; i < rows; ++i) std::fill_n(C.at(i, 0), columns, T(0));
+        }
+        if (depth == 0) return;
+        const ptrdiff_t block = equal_part(rows, most_rows, high);
+        const ptrdiff_t deep = panel_depth * (left_bytes / ptrdiff_t(sizeof(T)) / block / panel_depth);
+        for (ptrdiff_t i = 0; i < rows; i += block) {
+            const ptrdiff_t here = std::min(block, rows - i);
+            for (ptrdiff_t p = 0; p < depth; p += deep) {
+                const ptrdiff_t now = std::min(deep, depth - p);
+                pack_left(A.from(i, p), here, now);
+                if (p + deep < depth) {
+                    next_left = {A.from(i, p + deep), here, std::min(deep, depth - p - deep)};
+                } else if (i + block < rows) {
+                    next_left = {A.from(i + block, 0), std::min(block, rows - i - block), std::min(deep, depth)};
+                }
+                pass(B.from(p, 0), C.from(i, 0), here, columns, now, add || p > 0);
+            }
+        }
+    }
+
+private:
+    Ahead next_left, next_right;
+
+    // C, some rows of it, plus the block of A times B.
+    void pass(const Matrix<const T>& B, const Matrix<T>& C, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth,
+              bool add) {
+        constexpr ptrdiff_t deep = panel_depth, broad = panels * wide;
+        for (ptrdiff_t j = 0; j < columns; j += broad) {
+            const ptrdiff_t here = std::min(broad, columns - j);
+            for (ptrdiff_t p = 0; p < depth; p += deep) {
+                const ptrdiff_t now = std::min(deep, depth - p);
+                pack_right(B.from(p, j), now, here);
+                if (p + deep < depth) {
+                    next_right = {B.from(p + deep, j), std::min(deep, depth - p - deep), here};
+                } else if (j + broad < columns) {
+                    next_right = {B.from(0, j + broad), std::min(deep, depth), std::min(broad, columns - j - broad)};
+                }
+                for (ptrdiff_t v = 0; v < here; v += wide) {
+                    panel(left + p * high, depth * high, right + v / wide * (now * wide + apart), now, C.from(0, j + v),
+                          rows, std::min<ptrdiff_t>(wide, here - v), add || p > 0);
+                }
+            }
+        }
+    }
+
+    // All panels of A with one of B.
+    void panel(const T* a, ptrdiff_t a_step, const T* b, ptrdiff_t depth, const Matrix<T>& C, ptrdiff_t rows,
+               ptrdiff_t columns, bool add) {
+        for (ptrdiff_t i = 0; i < rows; i += high, a += a_step) {
+            T* const c = C.at(i, 0);
+            if (rows - i >= high && columns == wide) {
+                tile(a, b, depth, c, C.row, add);
+                continue;
+            }
+            tile(a, b, depth, edge, wide, false);
+            for (ptrdiff_t r = 0; r < std::min<ptrdiff_t>(high, rows - i); ++r) {
+                for (ptrdiff_t k = 0; k < columns; ++k) {
+                    c[r * C.row + k] = add ? c[r * C.row + k] + edge[r * wide + k] : edge[r * wide + k];
+                }
+            }
+        }
+    }
+
+    SOFTMAX_OUTLINE void tile(const T* a, const T* b, ptrdiff_t depth, T* c, ptrdiff_t c_row, bool add) {
+        V sum[high][across];
+        for (auto& row : sum) {
+            for (V& v : row) v = splat<S>(T(0));
+        }
+        Ahead from_left = next_left, from_right = next_right;  // in registers
+        const T* below = c + high * c_row;
+        int rows_below = high;
+#if defined(__GNUC__)
+#pragma GCC unroll 1
+#endif
+        for (ptrdiff_t p = 0; p < depth; ++p, a += high, b += wide) {
+            V factors[across];
+            for (int v = 0; v < across; ++v) factors[v] = load_once<S>(b + v * S::lanes);
+            for (int i = 0; i < high; ++i) {
+                const V factor = keep<S>(splat<S>(a[i]));
+                for (int v = 0; v < across; ++v) sum[i][v] = mul_add(factor, factors[v], sum[i][v]);
+            }
+            if (p % 8 != 0) continue;
+            from_left.one();
+            from_right.one();
+            if (rows_below-- > 0) {
+                prefetch<true>(below, wide, 0);
+                below += c_row;
+            }
+        }
+        next_left = from_left;
+        next_right = from_right;
+        for (int i = 0; i < high; ++i, c += c_row) {
+            for (int v = 0; v < across; ++v) {
+                T* const to = c + v * S::lanes;
+                store(to, V(add ? load<S>(to) + sum[i][v] : sum[i][v]));
+            }
+        }
+    }
+
+    // Panels of `high` rows; what is missing from the last is 0.
+    void pack_left(const Matrix<const T>& A, ptrdiff_t rows, ptrdiff_t depth) {
+        using Q = Simd<T, SOFTMAX_VECTOR_BYTES == 0 ? 0 : 16>;
+        constexpr int part = part_length<Q>;
+        T* to = left;
+        for (ptrdiff_t i = 0; i < rows; i += high, to += high * depth) {
+            ptrdiff_t p = 0;
+            if (rows - i >= high && A.row == 1) {
+                for (; p < depth; ++p) std::copy_n(A.at(i, p), high, to + p * high);
+            } else if (rows - i >= high && A.column == 1) {
+                for (; p + part <= depth; p += part) {
+                    for (int r = 0; r < high; r += part) {
+                        typename Q::V v[part];
+                        for (int k = 0; k < part; ++k) v[k] = load<Q>(A.at(i + r + k, p));
+                        transpose_parts<Q>(v);
+                        for (int k = 0; k < part; ++k) store(to + (p + k) * high + r, v[k]);
+                    }
+                }
+            }
+            for (; p < depth; ++p) {
+                for (int r = 0; r < high; ++r) to[p * high + r] = i + r < rows ? *A.at(i + r, p) : T(0);
+            }
+        }
+    }
+
+    // Panels of `wide` columns, the same way.
+    void pack_right(const Matrix<const T>& B, ptrdiff_t depth, ptrdiff_t columns) {
+        const ptrdiff_t step = depth * wide + apart, whole = columns / wide;
+        if (B.column == 1) {
+            for (ptrdiff_t p = 0; p < depth; ++p) {
+                const T* from = B.at(p, 0);
+                T* to = right + p * wide;
+                for (ptrdiff_t k = 0; k < whole; ++k, from += wide, to += step) {
+                    for (int v = 0; v < across; ++v) store(to + v * S::lanes, load<S>(from + v * S::lanes));
+                }
+            }
+        } else {
+            for (ptrdiff_t k = 0; k < whole * across; ++k) {
+                turn(B.from(0, k * S::lanes), depth, right + k / across * step + k % across * S::lanes);
+            }
+        }
+        if (columns == whole * wide) return;
+        T* const to = right + whole * step;
+        for (ptrdiff_t p = 0; p < depth; ++p) {
+            for (int k = 0; k < wide; ++k) {
+                to[p * wide + k] = whole * wide + k < columns ? *B.at(p, whole * wide + k) : T(0);
+            }
+        }
+    }
+
+    // As many columns of B as a vector has lanes, to one vector of a panel for each step.
+    static void turn(const Matrix<const T>& B, ptrdiff_t depth, T* to) {
+        ptrdiff_t p = 0;
+        if (B.row == 1) {
+            const Lines<S> lines(reinterpret_cast<char*>(const_cast<T*>(B.data)), B.column * ptrdiff_t(sizeof(T)));
+            for (; p + part_length<S> <= depth; p += part_length<S>) {
+                V v[part_length<S>];
+                read_columns<S>(lines, p, v);
+                for (int k = 0; k < part_length<S>; ++k) store(to + (p + k) * wide, v[k]);
+            }
+        }
+        for (; p < depth; ++p) {
+            for (int k = 0; k < S::lanes; ++k) to[p * wide + k] = *B.at(p, k);
+        }
+    }
+};
+
+// The product, in pieces of C: some for every thread where they are large, one for each where they are not small.
+template <class T>
+void multiply(const Multiplication& m) {
+    struct Pieces {
+        Matrix<const T> A, B;
+        Matrix<T> C;
+        ptrdiff_t rows, columns, depth;
+        bool add;
+        ptrdiff_t high, wide;  // of a piece
+
+        ptrdiff_t across() const { return (columns + wide - 1) / wide; }
+        ptrdiff_t count() const { return (rows + high - 1) / high * across(); }
+        void work(ptrdiff_t piece) const {
+            const ptrdiff_t i = piece / across() * high, j = piece % across() * wide;
+            Multiplier<T> multiplier;
+            multiplier.multiply(A.from(i, 0), B.from(0, j), C.from(i, j), std::min(high, rows - i),
+                                std::min(wide, columns - j), depth, add);
+        }
+    } pieces = {{static_cast<const T*>(m.left), m.left_steps[0], m.left_steps[1]},
+                {static_cast<const T*>(m.right), m.right_steps[0], m.right_steps[1]},
+                {static_cast<T*>(m.result), m.result_row, 1},
+                m.rows,
+                m.columns,
+                m.depth,
+                m.add,
+                m.rows,
+                m.columns};
+    if (m.rows == 0 || m.columns == 0) return;
+    const ptrdiff_t threads = num_threads();
+    const auto half = [](ptrdiff_t n, int unit) { return equal_part(n, (n + 1) / 2, unit); };
+    while (pieces.count() < 8 * threads &&
+           pieces.high * pieces.wide >= (pieces.count() < threads ? 1 << 14 : 1 << 19)) {
+        if (pieces.high > pieces.wide) {
+            pieces.high = half(pieces.high, tile_rows);
+        } else {
+            pieces.wide = half(pieces.wide, tile_columns<T>);
+        }
+    }
+    parallel_for(
+        pieces.count(), int(threads),
+        [](void* context, ptrdiff_t piece) { static_cast<const Pieces*>(context)->work(piece); }, &pieces,
+        m.rows * m.columns * std::max<ptrdiff_t>(1, m.depth / 8));
+}
+
+}  // namespace softmax::SOFTMAX_ISA
