@@ -41,10 +41,11 @@ def restored_threads():
 SIGNALS = """
     import os, signal, threading, time
     import numpy as np
-    from softmax import log_softmax, logsumexp, softmax
+    from softmax import _native, log_softmax, logsumexp, softmax
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background takes away
     one = np.float32(1)
+    ones, square = np.broadcast_to(one, (10**8, 500)), np.empty((60_000, 500), np.float32)
     sent = []
     right = softmax(np.ones((300, 10000), np.float32))
 
@@ -68,6 +69,8 @@ LONG_CALLS = {
     "few classes": "logsumexp(np.broadcast_to(np.float64(1), (10**7, 48)))",
     "many loop calls": "logsumexp(np.broadcast_to(np.ones((1, 3, 7)), (2 * 10**6, 3, 7))[:, :2])",
     "several results": "log_softmax(large, out=large, temperature=0.7)",
+    "a product of few rows": "_native.multiply(np.broadcast_to(one, (200, 10**8)), ones, np.empty((200, 500), 'f4'), 0)",
+    "a product of many rows": "_native.multiply(ones[:60_000], ones[:500], square, 0)",
 }
 
 
@@ -259,6 +262,27 @@ def test_ctrl_c_works_in_a_child_that_another_thread_forked():
     thread.join()
     """
     assert run(SIGNALS + script) == ["7"]
+
+
+@pytest.mark.skipif(not POSIX, reason="what limits a stack there")
+def test_workers_have_room_for_the_kernels_buffers():
+    """Where threads begin with a small stack (musl, macOS); here it is that of the process."""
+    script = """
+    import resource
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    resource.setrlimit(resource.RLIMIT_STACK, (2**23 if hard < 0 else min(hard, 2**23), hard))  # of this thread
+    import numpy as np
+    from softmax import _native, softmax
+    for _ in range(10):
+        softmax(np.ones((2000, 2000), np.float32), axis=0)
+        _native.multiply(np.ones((500, 500)), np.ones((500, 500)), np.empty((500, 500)), False)
+    print("end")
+    """
+    small = 'ulimit -S -s 160 && exec "$@"'
+    command = ["sh", "-c", small, "sh", sys.executable, "-c", textwrap.dedent(script)]
+    environment = {**os.environ, "SOFTMAX_NUM_THREADS": "4"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "end\n"), done.stderr[-3000:]
 
 
 @pytest.mark.parametrize("thread", ["", "; threading.Thread(target=forever, daemon=True).start(); time.sleep(0.05)"])

@@ -161,7 +161,7 @@ private:
     std::atomic<Clock::duration> ended{Clock::duration{}};  // when the last job did
     std::atomic<int> rest{0};                               // calls for which nobody is asked to help
     std::atomic<int> tired{0};                              // how many those were, the last time
-    int workers = 0, asleep = 0;
+    int workers = 0, begun = 0, asleep = 0;
 
     bool resting() {
         return rest.load(std::memory_order_relaxed) > 0 && rest.fetch_sub(1, std::memory_order_relaxed) > 0;
@@ -180,7 +180,7 @@ private:
         int sleepers = 0;
         {
             std::lock_guard<std::mutex> lock(mutex);
-            for (; wakes && workers < job.places; ++workers) std::thread(&Pool::serve, this, workers + 1).detach();
+            while (wakes && workers < job.places && hire()) ++workers;
             if (wakes) sleepers = std::min(asleep, job.places);
             jobs.push_back(&job);
             open.fetch_add(1, std::memory_order_release);
@@ -211,9 +211,32 @@ private:
         }
     }
 
+    // Starts a worker, with a stack for the kernels' buffers, which take up to half a megabyte: musl's threads have 128 KB
+    // else, macOS' 512. False where the system has no more threads.
+    bool hire() {
+#if defined(__unix__) || defined(__APPLE__)
+        pthread_t thread;
+        pthread_attr_t attributes;
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, 2 << 20);
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        const auto life = [](void* pool) -> void* {
+            static_cast<Pool*>(pool)->serve();
+            return nullptr;
+        };
+        const bool started = pthread_create(&thread, &attributes, life, this) == 0;
+        pthread_attr_destroy(&attributes);
+        return started;
+#else
+        std::thread(&Pool::serve, this).detach();
+        return true;
+#endif
+    }
+
     // A worker's life; workers are numbered from 1 on.
-    void serve(int number) {
+    void serve() {
         std::unique_lock<std::mutex> lock(mutex);
+        const int number = ++begun;
         for (;;) {
             if (jobs.empty()) {
                 lock.unlock();

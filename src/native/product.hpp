@@ -62,6 +62,9 @@ constexpr int tile_rows = 4, tile_vectors = 3;  // of 16
 template <class T>
 constexpr int tile_columns = tile_vectors * Simd<T>::lanes;
 
+// Steps of a panel of A or B: what a tile is summed over at a time, wherever it lies.
+constexpr ptrdiff_t panel_depth = 256;
+
 // The length of n's equal parts, which have at most that many and are multiples of `unit`.
 inline ptrdiff_t equal_part(ptrdiff_t n, ptrdiff_t most, ptrdiff_t unit) {
     const ptrdiff_t parts = (n + most - 1) / most;
@@ -75,7 +78,7 @@ class Multiplier {
 
     static constexpr int high = tile_rows, across = tile_vectors, wide = tile_columns<T>;
     static constexpr ptrdiff_t left_bytes = (S::lanes * sizeof(T) == 64 ? 320 : 128) << 10;
-    static constexpr ptrdiff_t panel_depth = 256, panels = 4;
+    static constexpr ptrdiff_t panels = 4;  // of B at a time
     static constexpr ptrdiff_t most_rows = left_bytes / (panel_depth * sizeof(T)) / high * high;
     static constexpr ptrdiff_t apart = 64 / sizeof(T);  // between panels of B, which would else share places in a cache
 
@@ -254,48 +257,56 @@ private:
     }
 };
 
-// The product, in pieces of C: some for every thread where they are large, one for each where they are not small.
+// A product cut up: C into pieces, some for every thread where they are large and one for each where they are not small;
+// and the depth into parts, one after the other, of less than a tenth of a second, since Ctrl-C ends a call between pieces.
+template <class T>
+struct Pieces {
+    const Multiplication& m;
+    ptrdiff_t high, wide, deep;
+
+    Pieces(const Multiplication& m, ptrdiff_t threads) : m(m), high(m.rows), wide(m.columns) {
+        while (count() < 8 * threads && high * wide >= (count() < threads ? 1 << 14 : 1 << 19)) {
+            if (high > wide) {
+                high = equal_part(high, (high + 1) / 2, tile_rows);
+            } else {
+                wide = equal_part(wide, (wide + 1) / 2, tile_columns<T>);
+            }
+        }
+        const std::int64_t most = (std::int64_t(1) << 32) / (high * wide);
+        deep = std::max<ptrdiff_t>(1, most / panel_depth) * panel_depth;
+    }
+    ptrdiff_t across() const { return (m.columns + wide - 1) / wide; }
+    ptrdiff_t count() const { return (m.rows + high - 1) / high * across(); }
+    void work(ptrdiff_t piece, ptrdiff_t p) const {
+        const Matrix<const T> A{static_cast<const T*>(m.left), m.left_steps[0], m.left_steps[1]};
+        const Matrix<const T> B{static_cast<const T*>(m.right), m.right_steps[0], m.right_steps[1]};
+        const Matrix<T> C{static_cast<T*>(m.result), m.result_row, 1};
+        const ptrdiff_t i = piece / across() * high, j = piece % across() * wide;
+        Multiplier<T> multiplier;
+        multiplier.multiply(A.from(i, p), B.from(p, j), C.from(i, j), std::min(high, m.rows - i),
+                            std::min(wide, m.columns - j), std::min(deep, m.depth - p), m.add || p > 0);
+    }
+};
+
 template <class T>
 void multiply(const Multiplication& m) {
-    struct Pieces {
-        Matrix<const T> A, B;
-        Matrix<T> C;
-        ptrdiff_t rows, columns, depth;
-        bool add;
-        ptrdiff_t high, wide;  // of a piece
-
-        ptrdiff_t across() const { return (columns + wide - 1) / wide; }
-        ptrdiff_t count() const { return (rows + high - 1) / high * across(); }
-        void work(ptrdiff_t piece) const {
-            const ptrdiff_t i = piece / across() * high, j = piece % across() * wide;
-            Multiplier<T> multiplier;
-            multiplier.multiply(A.from(i, 0), B.from(0, j), C.from(i, j), std::min(high, rows - i),
-                                std::min(wide, columns - j), depth, add);
-        }
-    } pieces = {{static_cast<const T*>(m.left), m.left_steps[0], m.left_steps[1]},
-                {static_cast<const T*>(m.right), m.right_steps[0], m.right_steps[1]},
-                {static_cast<T*>(m.result), m.result_row, 1},
-                m.rows,
-                m.columns,
-                m.depth,
-                m.add,
-                m.rows,
-                m.columns};
     if (m.rows == 0 || m.columns == 0) return;
-    const ptrdiff_t threads = num_threads();
-    const auto half = [](ptrdiff_t n, int unit) { return equal_part(n, (n + 1) / 2, unit); };
-    while (pieces.count() < 8 * threads &&
-           pieces.high * pieces.wide >= (pieces.count() < threads ? 1 << 14 : 1 << 19)) {
-        if (pieces.high > pieces.wide) {
-            pieces.high = half(pieces.high, tile_rows);
-        } else {
-            pieces.wide = half(pieces.wide, tile_columns<T>);
-        }
-    }
-    parallel_for(
-        pieces.count(), int(threads),
-        [](void* context, ptrdiff_t piece) { static_cast<const Pieces*>(context)->work(piece); }, &pieces,
-        m.rows * m.columns * std::max<ptrdiff_t>(1, m.depth / 8));
+    const int threads = num_threads();
+    const Pieces<T> pieces(m, threads);
+    struct Part {
+        const Pieces<T>& pieces;
+        ptrdiff_t p;
+    } part = {pieces, 0};
+    do {
+        parallel_for(
+            pieces.count(), threads,
+            [](void* context, ptrdiff_t piece) {
+                const Part& part = *static_cast<const Part*>(context);
+                part.pieces.work(piece, part.p);
+            },
+            &part, m.rows * m.columns * std::max<ptrdiff_t>(1, m.depth / 8));
+        part.p += pieces.deep;
+    } while (part.p < m.depth);
 }
 
 }  // namespace softmax::SOFTMAX_ISA
