@@ -90,6 +90,16 @@ def test_what_the_result_held_counts_only_where_it_is_added_to(dtype):
     assert (out == 0).all()
 
 
+def test_a_sum_of_several_parts_of_the_depth():
+    """Which begin where Ctrl-C would wait too long for the part before."""
+    ones, out = np.broadcast_to(np.float32(1), (8800, 700)), np.full((700, 700), 5, np.float32)
+    with threads(1):
+        _native.multiply(ones.T, ones, out, False)
+        assert (out == 8800).all()
+        _native.multiply(ones.T, ones, out, True)
+        assert (out == 17600).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_of_a_wider_result_leave_what_is_beside_them(dtype):
     wide = np.full((50, 90), 7, dtype)
