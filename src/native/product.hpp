@@ -258,7 +258,7 @@ private:
 };
 
 // A product cut up: C into pieces, some for every thread where they are large and one for each where they are not small;
-// and the depth into parts, one after the other, of less than a tenth of a second, since Ctrl-C ends a call between pieces.
+// and the depth into parts, one after the other, of a few hundredths of a second, since Ctrl-C ends a call between pieces.
 template <class T>
 struct Pieces {
     const Multiplication& m;
@@ -272,7 +272,7 @@ struct Pieces {
                 wide = equal_part(wide, (wide + 1) / 2, tile_columns<T>);
             }
         }
-        const std::int64_t most = (std::int64_t(1) << 32) / (high * wide);
+        const std::int64_t most = (std::int64_t(1) << 29) / (high * wide);
         deep = std::max<ptrdiff_t>(1, most / panel_depth) * panel_depth;
     }
     ptrdiff_t across() const { return (m.columns + wide - 1) / wide; }
