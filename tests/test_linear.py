@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from softmax import cross_entropy, linear, linear_cross_entropy, value_and_grad, vjp
+from softmax import _native, cross_entropy, linear, linear_cross_entropy, value_and_grad, vjp
 
 ROWS, WIDTH, CLASSES = 50, 7, 30
 
@@ -103,3 +103,15 @@ def test_shapes_that_do_not_fit_are_refused(shapes, message):
         linear_cross_entropy(*map(np.zeros, shapes), np.zeros(5, int))
     with pytest.raises(ValueError, match=r"^bias must have shape \(3,\), got \(4,\)$"):
         linear_cross_entropy(np.zeros((5, 4)), np.zeros((3, 4)), np.zeros(5, int), np.zeros(4))
+
+
+def test_products_are_native_where_there_are_vectors():
+    ones, out = np.ones((2, 2)), np.empty((2, 2))
+    if _native.isa() != "baseline":
+        _native.multiply(ones, ones, out, False)
+        assert (out == 2).all()
+    else:
+        with pytest.raises(
+            NotImplementedError, match="multiply needs AVX2 or AVX-512, the instruction set is 'baseline'"
+        ):
+            _native.multiply(ones, ones, out, False)

@@ -27,6 +27,9 @@ SIZES = [
 LAYOUTS = ["rows", "columns", "every other", "backwards", "repeated"]
 
 
+pytestmark = pytest.mark.skipif(_native.isa() == "baseline", reason="products there are NumPy's")
+
+
 @contextmanager
 def threads(count):
     before = _native.num_threads()

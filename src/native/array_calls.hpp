@@ -95,7 +95,7 @@ inline bool matrix_of(PyObject* object, const char* name, int type, const void**
     return true;
 }
 
-// A matrix product; see product.hpp.
+// A matrix product; see product.cpp.
 inline PyObject* multiply(const KernelTable& table, PyObject* args) {
     PyObject *left, *right, *out;
     Multiplication m = {};
@@ -105,6 +105,10 @@ inline PyObject* multiply(const KernelTable& table, PyObject* args) {
     const int type = PyArray_Check(left) ? PyArray_TYPE(reinterpret_cast<PyArrayObject*>(left)) : NPY_NOTYPE;
     if (type != NPY_FLOAT && type != NPY_DOUBLE)
         return PyErr_Format(PyExc_TypeError, "left must be float32 or float64");
+    if (table.multiply_float32 == nullptr) {
+        return PyErr_Format(PyExc_NotImplementedError, "multiply needs AVX2 or AVX-512, the instruction set is '%s'",
+                            table.isa);
+    }
     const void* result;
     std::ptrdiff_t steps[2];
     if (!matrix_of(left, "left", type, &m.left, m.left_steps) ||

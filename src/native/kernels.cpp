@@ -12,7 +12,6 @@
 #include "packed.hpp"
 #include "pipeline.hpp"
 #include "partition.hpp"
-#include "product.hpp"
 #include "sigmoid.hpp"
 #include "sparse.hpp"
 #include "tempered.hpp"
@@ -362,12 +361,6 @@ void epoch(Epoch& e, bool (*interrupted)()) {
     clear_exceptions();
 }
 
-template <class T>
-void product(const Multiplication& m) {
-    multiply<T>(m);
-    clear_exceptions();
-}
-
 }  // namespace
 
 #define SOFTMAX_STRING_(name) #name
@@ -384,7 +377,13 @@ extern const KernelTable table = {SOFTMAX_STRING(SOFTMAX_ISA),
                                   {SOFTMAX_KERNELS(SOFTMAX_BFLOAT16)},
                                   epoch<float>,
                                   epoch<double>,
-                                  product<float>,
-                                  product<double>};
+#if SOFTMAX_VECTOR_BYTES >= 32
+                                  multiply_float32,
+                                  multiply_float64
+#else
+                                  nullptr,
+                                  nullptr
+#endif
+};
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -74,7 +74,7 @@ struct Epoch {
 };
 using EpochFunction = void (*)(Epoch&, bool (*interrupted)());
 
-// A matrix product, see product.hpp: of numbers of the function's float type, steps in entries.
+// A matrix product, see product.cpp: of numbers of the function's float type, steps in entries.
 struct Multiplication {
     std::ptrdiff_t rows, columns, depth;
     const void *left, *right;
@@ -90,12 +90,14 @@ struct KernelTable {
     Loop float32[kernel_count], float64[kernel_count];
     Loop float16[kernel_count], bfloat16[kernel_count];  // computed in float32
     EpochFunction epoch_float32, epoch_float64;
-    MultiplyFunction multiply_float32, multiply_float64;
+    MultiplyFunction multiply_float32, multiply_float64;  // nullptr in the baseline
 };
 
-#define SOFTMAX_TABLE(isa)          \
-    namespace isa {                 \
-    extern const KernelTable table; \
+#define SOFTMAX_TABLE(isa)                        \
+    namespace isa {                               \
+    extern const KernelTable table;               \
+    void multiply_float32(const Multiplication&); \
+    void multiply_float64(const Multiplication&); \
     }
 SOFTMAX_TABLE(baseline)
 #if defined(SOFTMAX_X86)

@@ -5,8 +5,8 @@
 // cache while all panels of a block of A pass, and that block, with the panels of B, in the second-level one. What will be
 // copied next is asked for meanwhile, and so is the next tile of C. Every entry of C is a sum in the order of the depth: the
 // same bits whatever the number of threads.
-#pragma once
-
+//
+// Compiled for AVX2 and AVX-512.
 #include <algorithm>
 
 #include "kernels.hpp"
@@ -15,6 +15,7 @@
 #include "transpose.hpp"
 
 namespace softmax::SOFTMAX_ISA {
+namespace {
 
 using std::ptrdiff_t;
 
@@ -69,6 +70,13 @@ constexpr ptrdiff_t panel_depth = 256;
 inline ptrdiff_t equal_part(ptrdiff_t n, ptrdiff_t most, ptrdiff_t unit) {
     const ptrdiff_t parts = (n + most - 1) / most;
     return ((n + parts - 1) / parts + unit - 1) / unit * unit;
+}
+
+// For what is at an edge: GCC would write out every step of a loop whose length it knows.
+template <class Body>
+void one_by_one(ptrdiff_t n, const Body& body) {
+#pragma GCC unroll 1
+    for (ptrdiff_t i = 0; i < n; ++i) body(i);
 }
 
 template <class T>
@@ -141,15 +149,13 @@ private:
                ptrdiff_t columns, bool add) {
         for (ptrdiff_t i = 0; i < rows; i += high, a += a_step) {
             T* const c = C.at(i, 0);
-            if (rows - i >= high && columns == wide) {
-                tile(a, b, depth, c, C.row, add);
-                continue;
-            }
-            tile(a, b, depth, edge, wide, false);
+            const bool whole = rows - i >= high && columns == wide;
+            tile(a, b, depth, whole ? c : edge, whole ? C.row : wide, whole && add);
+            if (whole) continue;
             for (ptrdiff_t r = 0; r < std::min<ptrdiff_t>(high, rows - i); ++r) {
-                for (ptrdiff_t k = 0; k < columns; ++k) {
+                one_by_one(columns, [&](ptrdiff_t k) {
                     c[r * C.row + k] = add ? c[r * C.row + k] + edge[r * wide + k] : edge[r * wide + k];
-                }
+                });
             }
         }
     }
@@ -162,9 +168,7 @@ private:
         Ahead from_left = next_left, from_right = next_right;  // in registers
         const T* below = c + high * c_row;
         int rows_below = high;
-#if defined(__GNUC__)
 #pragma GCC unroll 1
-#endif
         for (ptrdiff_t p = 0; p < depth; ++p, a += high, b += wide) {
             V factors[across];
             for (int v = 0; v < across; ++v) factors[v] = load_once<S>(b + v * S::lanes);
@@ -192,7 +196,7 @@ private:
 
     // Panels of `high` rows; what is missing from the last is 0.
     void pack_left(const Matrix<const T>& A, ptrdiff_t rows, ptrdiff_t depth) {
-        using Q = Simd<T, SOFTMAX_VECTOR_BYTES == 0 ? 0 : 16>;
+        using Q = Simd<T, 16>;
         constexpr int part = part_length<Q>;
         T* to = left;
         for (ptrdiff_t i = 0; i < rows; i += high, to += high * depth) {
@@ -210,7 +214,7 @@ private:
                 }
             }
             for (; p < depth; ++p) {
-                for (int r = 0; r < high; ++r) to[p * high + r] = i + r < rows ? *A.at(i + r, p) : T(0);
+                one_by_one(high, [&](ptrdiff_t r) { to[p * high + r] = i + r < rows ? *A.at(i + r, p) : T(0); });
             }
         }
     }
@@ -234,9 +238,9 @@ private:
         if (columns == whole * wide) return;
         T* const to = right + whole * step;
         for (ptrdiff_t p = 0; p < depth; ++p) {
-            for (int k = 0; k < wide; ++k) {
+            one_by_one(wide, [&](ptrdiff_t k) {
                 to[p * wide + k] = whole * wide + k < columns ? *B.at(p, whole * wide + k) : T(0);
-            }
+            });
         }
     }
 
@@ -252,7 +256,7 @@ private:
             }
         }
         for (; p < depth; ++p) {
-            for (int k = 0; k < S::lanes; ++k) to[p * wide + k] = *B.at(p, k);
+            one_by_one(S::lanes, [&](ptrdiff_t k) { to[p * wide + k] = *B.at(p, k); });
         }
     }
 };
@@ -307,6 +311,12 @@ void multiply(const Multiplication& m) {
             &part, m.rows * m.columns * std::max<ptrdiff_t>(1, m.depth / 8));
         part.p += pieces.deep;
     } while (part.p < m.depth);
+    clear_exceptions();
 }
+
+}  // namespace
+
+void multiply_float32(const Multiplication& m) { multiply<float>(m); }
+void multiply_float64(const Multiplication& m) { multiply<double>(m); }
 
 }  // namespace softmax::SOFTMAX_ISA
