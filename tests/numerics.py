@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import mpmath
@@ -174,6 +175,16 @@ def errors_in_ulp(got, exact_value, unit=None):
         difference = np.clip(wide, -limit, limit) - np.clip(exact_value, -limit, limit)
         errors = np.asarray(abs(difference) / step).astype(np.float64)
     return np.where(np.isnan(errors), np.inf, errors)
+
+
+@contextmanager
+def threads_limited_to(threads):
+    before = _native.num_threads()
+    _native.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        _native.set_num_threads(before)
 
 
 def same_bits(a, b):

@@ -5,12 +5,11 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import ml_dtypes
 import numpy as np
 import pytest
-from numerics import DTYPES, same_bits
+from numerics import DTYPES, same_bits, threads_limited_to
 
 from softmax import (
     Partition,
@@ -68,16 +67,6 @@ def everything(x):
         "vjp of logsumexp": vjp(logsumexp, x)[1](x[:, 0]),
         "vjp of sigmoid": vjp(sigmoid, x)[1](x),
     }
-
-
-@contextmanager
-def threads_limited_to(threads):
-    before = _native.num_threads()
-    _native.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        _native.set_num_threads(before)
 
 
 def differing(a, b):

@@ -87,7 +87,9 @@ inline bool matrix_of(PyObject* object, const char* name, int type, const void**
     if (!PyArray_Check(object) || PyArray_TYPE(array) != type || PyArray_NDIM(array) != 2 ||
         !PyArray_ISBEHAVED_RO(array) || PyArray_STRIDE(array, 0) % PyArray_ITEMSIZE(array) != 0 ||
         PyArray_STRIDE(array, 1) % PyArray_ITEMSIZE(array) != 0) {
-        PyErr_Format(PyExc_TypeError, "%s must be an aligned matrix, float32 or float64 like the others", name);
+        PyErr_Format(PyExc_TypeError, "%s must be an aligned matrix of the dtype of left, got %R", name,
+                     PyArray_Check(object) ? reinterpret_cast<PyObject*>(PyArray_DESCR(array))
+                                           : reinterpret_cast<PyObject*>(Py_TYPE(object)));
         return false;
     }
     *data = PyArray_DATA(array);
@@ -95,7 +97,7 @@ inline bool matrix_of(PyObject* object, const char* name, int type, const void**
     return true;
 }
 
-// A matrix product; see product.cpp.
+// A matrix product, see product.cpp: True, or False where there is none for the instruction set or the dtype.
 inline PyObject* multiply(const KernelTable& table, PyObject* args) {
     PyObject *left, *right, *out;
     Multiplication m = {};
@@ -103,12 +105,10 @@ inline PyObject* multiply(const KernelTable& table, PyObject* args) {
     if (!PyArg_ParseTuple(args, "OOOp", &left, &right, &out, &add)) return nullptr;
     m.add = add != 0;
     const int type = PyArray_Check(left) ? PyArray_TYPE(reinterpret_cast<PyArrayObject*>(left)) : NPY_NOTYPE;
-    if (type != NPY_FLOAT && type != NPY_DOUBLE)
-        return PyErr_Format(PyExc_TypeError, "left must be float32 or float64");
-    if (table.multiply_float32 == nullptr) {
-        return PyErr_Format(PyExc_NotImplementedError, "multiply needs AVX2 or AVX-512, the instruction set is '%s'",
-                            table.isa);
-    }
+    const MultiplyFunction function = type == NPY_FLOAT    ? table.multiply_float32
+                                      : type == NPY_DOUBLE ? table.multiply_float64
+                                                           : nullptr;
+    if (function == nullptr) Py_RETURN_FALSE;
     const void* result;
     std::ptrdiff_t steps[2];
     if (!matrix_of(left, "left", type, &m.left, m.left_steps) ||
@@ -123,15 +123,16 @@ inline PyObject* multiply(const KernelTable& table, PyObject* args) {
                             b[0], b[1], c[0], c[1]);
     }
     if (!PyArray_ISWRITEABLE(reinterpret_cast<PyArrayObject*>(out)) || (steps[1] != 1 && c[0] > 0 && c[1] > 1)) {
-        return PyErr_Format(PyExc_ValueError, "out must be writeable, with neighbouring entries in its rows");
+        return PyErr_Format(PyExc_ValueError,
+                            "out must be writeable, its rows without gaps, got strides of %zd and %zd entries",
+                            steps[0], steps[1]);
     }
     m.rows = a[0];
     m.depth = a[1];
     m.columns = b[1];
     m.result = const_cast<void*>(result);
     m.result_row = steps[0];
-    return without_gil([&] { (type == NPY_FLOAT ? table.multiply_float32 : table.multiply_float64)(m); },
-                       [] { return Py_NewRef(Py_None); });
+    return without_gil([&] { function(m); }, [] { return Py_NewRef(Py_True); });
 }
 
 }  // namespace softmax

@@ -5,23 +5,23 @@
 
 namespace softmax::SOFTMAX_ISA {
 
-// A vector that is used more than once. With AVX2, GCC would read it from memory for each use, and loads are scarce there.
-template <class S, class T>
-SOFTMAX_INLINE typename S::V load_once(const T* from) {
-    typename S::V v = load<S>(from);
-#if defined(__AVX2__) && !defined(__AVX512F__)
-    if constexpr (S::lanes > 1) asm("" : "+x"(v));
+// A vector that is to be in a register from here on.
+template <class S>
+SOFTMAX_INLINE typename S::V keep(typename S::V v) {
+#if defined(__AVX2__)
+    if constexpr (S::lanes > 1) asm("" : "+v"(v));
 #endif
     return v;
 }
 
-// A vector that is to be in a register from here on.
-template <class S>
-SOFTMAX_INLINE typename S::V keep(typename S::V v) {
-#if defined(SOFTMAX_X86)
-    if constexpr (S::lanes > 1) asm("" : "+v"(v));
+// A vector that is used more than once. With AVX2, GCC would read it from memory for each use, and loads are scarce there.
+template <class S, class T>
+SOFTMAX_INLINE typename S::V load_once(const T* from) {
+#if defined(__AVX512F__)
+    return load<S>(from);
+#else
+    return keep<S>(load<S>(from));
 #endif
-    return v;
 }
 
 // The first `count` numbers at `from` and `filler` behind them, touching no memory there; and the reverse.

@@ -286,9 +286,11 @@ PyMethodDef methods[] = {
      "sum of "
      "the rows' losses, and the number of steps since the first epoch."},
     {"multiply", multiply, METH_VARARGS,
-     "multiply(left, right, out, add, /)\n--\n\nout = left @ right or, to add, out += left @ right, of float32 or "
-     "float64: "
-     "left (m, k), right (k, n), out (m, n) with rows of neighbours, which shares no memory with them."},
+     "multiply(left, right, out, add, /)\n--\n\nout = left @ right or, to add, out += left @ right: True, or False "
+     "where "
+     "there is no native product for the instruction set or the dtype. Left (m, k), right (k, n), out (m, n), without "
+     "gaps "
+     "in its rows and apart from the others; all float32 or all float64. TypeError, ValueError."},
     {"isa", isa, METH_NOARGS, "isa()\n--\n\nThe instruction set in use: 'baseline', 'avx2' or 'avx512'."},
     {"supported_isas", supported_isas, METH_NOARGS,
      "supported_isas()\n--\n\nWhat SOFTMAX_ISA may name on this processor, slowest first."},

@@ -54,11 +54,13 @@ public:
     }
 };
 
-// The tile of C: its rows, and vectors in each.
+// The tile of C: its rows, and vectors in each; and the block of A.
 #if defined(__AVX512F__)
 constexpr int tile_rows = 12, tile_vectors = 2;  // of 32 registers
+constexpr ptrdiff_t block_bytes = 320 << 10;     // of A; of a second-level cache of 1 MB or more
 #else
 constexpr int tile_rows = 4, tile_vectors = 3;  // of 16
+constexpr ptrdiff_t block_bytes = 128 << 10;    // of 256 KB or more
 #endif
 template <class T>
 constexpr int tile_columns = tile_vectors * Simd<T>::lanes;
@@ -70,6 +72,23 @@ constexpr ptrdiff_t panel_depth = 256;
 inline ptrdiff_t equal_part(ptrdiff_t n, ptrdiff_t most, ptrdiff_t unit) {
     const ptrdiff_t parts = (n + most - 1) / most;
     return ((n + parts - 1) / parts + unit - 1) / unit * unit;
+}
+
+struct Part {
+    ptrdiff_t begin, length;
+};
+// Calls body(i, p, next i, next p) for the parts of two lengths, one of the second after the other; behind the last pair the
+// next i is empty.
+template <class Body>
+void for_pairs(ptrdiff_t n, ptrdiff_t n_step, ptrdiff_t depth, ptrdiff_t deep, const Body& body) {
+    const auto rows = [&](ptrdiff_t begin) { return Part{begin, std::clamp<ptrdiff_t>(n - begin, 0, n_step)}; };
+    const auto steps = [&](ptrdiff_t begin) { return Part{begin, std::min(deep, depth - begin)}; };
+    for (ptrdiff_t i = 0; i < n; i += n_step) {
+        for (ptrdiff_t p = 0; p < depth; p += deep) {
+            const bool more = p + deep < depth;
+            body(rows(i), steps(p), rows(more ? i : i + n_step), steps(more ? p + deep : 0));
+        }
+    }
 }
 
 // For what is at an edge: GCC would write out every step of a loop whose length it knows.
@@ -85,12 +104,12 @@ class Multiplier {
     using V = typename S::V;
 
     static constexpr int high = tile_rows, across = tile_vectors, wide = tile_columns<T>;
-    static constexpr ptrdiff_t left_bytes = (S::lanes * sizeof(T) == 64 ? 320 : 128) << 10;
     static constexpr ptrdiff_t panels = 4;  // of B at a time
-    static constexpr ptrdiff_t most_rows = left_bytes / (panel_depth * sizeof(T)) / high * high;
+    static constexpr ptrdiff_t block_entries = block_bytes / sizeof(T),
+                               most_rows = block_entries / panel_depth / high * high;
     static constexpr ptrdiff_t apart = 64 / sizeof(T);  // between panels of B, which would else share places in a cache
 
-    alignas(64) T left[left_bytes / sizeof(T)];
+    alignas(64) T left[block_entries];
     alignas(64) T right[panels * (wide * panel_depth + apart)];
     alignas(64) T edge[high * wide];
 
@@ -103,20 +122,12 @@ public:
         }
         if (depth == 0) return;
         const ptrdiff_t block = equal_part(rows, most_rows, high);
-        const ptrdiff_t deep = panel_depth * (left_bytes / ptrdiff_t(sizeof(T)) / block / panel_depth);
-        for (ptrdiff_t i = 0; i < rows; i += block) {
-            const ptrdiff_t here = std::min(block, rows - i);
-            for (ptrdiff_t p = 0; p < depth; p += deep) {
-                const ptrdiff_t now = std::min(deep, depth - p);
-                pack_left(A.from(i, p), here, now);
-                if (p + deep < depth) {
-                    next_left = {A.from(i, p + deep), here, std::min(deep, depth - p - deep)};
-                } else if (i + block < rows) {
-                    next_left = {A.from(i + block, 0), std::min(block, rows - i - block), std::min(deep, depth)};
-                }
-                pass(B.from(p, 0), C.from(i, 0), here, columns, now, add || p > 0);
-            }
-        }
+        const ptrdiff_t deep = panel_depth * (block_entries / block / panel_depth);
+        for_pairs(rows, block, depth, deep, [&](Part i, Part p, Part next_i, Part next_p) {
+            pack_left(A.from(i.begin, p.begin), i.length, p.length);
+            next_left = {A.from(next_i.begin, next_p.begin), next_i.length, next_p.length};
+            pass(B.from(p.begin, 0), C.from(i.begin, 0), i.length, columns, p.length, add || p.begin > 0);
+        });
     }
 
 private:
@@ -125,23 +136,14 @@ private:
     // C, some rows of it, plus the block of A times B.
     void pass(const Matrix<const T>& B, const Matrix<T>& C, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth,
               bool add) {
-        constexpr ptrdiff_t deep = panel_depth, broad = panels * wide;
-        for (ptrdiff_t j = 0; j < columns; j += broad) {
-            const ptrdiff_t here = std::min(broad, columns - j);
-            for (ptrdiff_t p = 0; p < depth; p += deep) {
-                const ptrdiff_t now = std::min(deep, depth - p);
-                pack_right(B.from(p, j), now, here);
-                if (p + deep < depth) {
-                    next_right = {B.from(p + deep, j), std::min(deep, depth - p - deep), here};
-                } else if (j + broad < columns) {
-                    next_right = {B.from(0, j + broad), std::min(deep, depth), std::min(broad, columns - j - broad)};
-                }
-                for (ptrdiff_t v = 0; v < here; v += wide) {
-                    panel(left + p * high, depth * high, right + v / wide * (now * wide + apart), now, C.from(0, j + v),
-                          rows, std::min<ptrdiff_t>(wide, here - v), add || p > 0);
-                }
+        for_pairs(columns, panels * wide, depth, panel_depth, [&](Part j, Part p, Part next_j, Part next_p) {
+            pack_right(B.from(p.begin, j.begin), p.length, j.length);
+            next_right = {B.from(next_p.begin, next_j.begin), next_p.length, next_j.length};
+            for (ptrdiff_t v = 0; v < j.length; v += wide) {
+                panel(left + p.begin * high, depth * high, right + v / wide * (p.length * wide + apart), p.length,
+                      C.from(0, j.begin + v), rows, std::min<ptrdiff_t>(wide, j.length - v), add || p.begin > 0);
             }
-        }
+        });
     }
 
     // All panels of A with one of B.
@@ -269,14 +271,15 @@ struct Pieces {
     ptrdiff_t high, wide, deep;
 
     Pieces(const Multiplication& m, ptrdiff_t threads) : m(m), high(m.rows), wide(m.columns) {
-        while (count() < 8 * threads && high * wide >= (count() < threads ? 1 << 14 : 1 << 19)) {
+        constexpr ptrdiff_t not_small = 1 << 14, large = 1 << 19;  // entries
+        while (count() < 8 * threads && high * wide >= (count() < threads ? not_small : large)) {
             if (high > wide) {
                 high = equal_part(high, (high + 1) / 2, tile_rows);
             } else {
                 wide = equal_part(wide, (wide + 1) / 2, tile_columns<T>);
             }
         }
-        const std::int64_t most = (std::int64_t(1) << 29) / (high * wide);
+        const std::int64_t most = (std::int64_t(1) << 29) / (high * wide);  // products in a piece
         deep = std::max<ptrdiff_t>(1, most / panel_depth) * panel_depth;
     }
     ptrdiff_t across() const { return (m.columns + wide - 1) / wide; }
@@ -297,20 +300,22 @@ void multiply(const Multiplication& m) {
     if (m.rows == 0 || m.columns == 0) return;
     const int threads = num_threads();
     const Pieces<T> pieces(m, threads);
-    struct Part {
+    const ptrdiff_t bytes =
+        m.rows * m.columns * std::max<ptrdiff_t>(1, m.depth / 8);  // of a softmax that takes as long
+    struct Context {
         const Pieces<T>& pieces;
         ptrdiff_t p;
-    } part = {pieces, 0};
+    } context = {pieces, 0};
     do {
         parallel_for(
             pieces.count(), threads,
-            [](void* context, ptrdiff_t piece) {
-                const Part& part = *static_cast<const Part*>(context);
-                part.pieces.work(piece, part.p);
+            [](void* data, ptrdiff_t piece) {
+                const Context& c = *static_cast<const Context*>(data);
+                c.pieces.work(piece, c.p);
             },
-            &part, m.rows * m.columns * std::max<ptrdiff_t>(1, m.depth / 8));
-        part.p += pieces.deep;
-    } while (part.p < m.depth);
+            &context, bytes);
+        context.p += pieces.deep;
+    } while (context.p < m.depth);
     clear_exceptions();
 }
 

@@ -265,9 +265,9 @@ def _as_slices(parts: list[Array]) -> list[slice | Array]:
 
 def _multiply(left: Array, right: Array, out: Array, add: bool = False) -> None:
     """out = left @ right, or out += left @ right."""
-    if _native.isa() != "baseline" and out.dtype in (np.float32, np.float64):
-        _native.multiply(left, right, out, add)
-    elif not add:
+    if _native.multiply(left, right, out, add):
+        return
+    if not add:
         for start in range(0, len(out), _CLASSES):
             part = slice(start, start + _CLASSES)
             np.matmul(left[part], right, out=out[part])
