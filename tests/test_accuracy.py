@@ -287,6 +287,29 @@ def test_log_softmax_keeps_values_near_zero():
     np.testing.assert_array_equal(log_softmax([800.0, 100.0, 0.0])[0], -np.exp(-700.0))
 
 
+@pytest.mark.skipif(not LONG_DOUBLE_IS_WIDE, reason="needs a long double of 64 bits or more")
+@pytest.mark.parametrize("n", [2, 3, 100, 129, 256, 257, 1000, 5000])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_largest_share(dtype, n, tally):
+    """From 2/5 of the weight to all: none is above 1, all is exactly 1, and so are two halves of shorter slices."""
+    rng = np.random.default_rng(n)
+    top = rng.normal(0, 30, (400, 1))
+    rest = rng.permuted(np.linspace(2.0**-60, 1.5, 400))[:, np.newaxis]  # of the weight, relative to the maximum's
+    rest[:20] = 2.0 ** -np.arange(2, 62, 3)[:, np.newaxis]
+    x = np.broadcast_to(top + np.log(rest / (n - 1)), (400, n)).astype(dtype)
+    x[:, n // 2] = top[:, 0]
+    shares = softmax(x)
+    with tally:
+        add(tally, "softmax", shares, exact(x).probs, f"a large share among {n}")
+    assert (shares <= 1).all()
+    np.testing.assert_array_equal(softmax(np.ascontiguousarray(x.T), axis=0), shares.T)
+    x[:, np.arange(n) != n // 2] = -np.inf
+    assert (softmax(x)[:, n // 2] == 1).all()
+    x[:, 0] = x[:, n // 2]
+    if n <= 256:
+        assert (softmax(x)[:, [0, n // 2]] == 0.5).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_partitions_that_grew_by_many_pieces(dtype, tally):
     """A stream of a thousand updates is as good as one piece."""

@@ -261,7 +261,7 @@ private:
                 }
                 value[lane] = T(log_total<T>(others).high);
             } else {
-                const DD factor = quotient<T>(DD{1.0, 0.0}, total);
+                const DD factor = inverse_of<T>(total);
                 const Pair<T> parts = Scaling<S>::parts(factor);
                 high[lane] = parts.high;
                 low[lane] = parts.low;
@@ -271,7 +271,7 @@ private:
         if constexpr (Log) {
             entry = Entry(maxima, load<S>(value), family.constants);
         } else {
-            entry = Entry({load<S>(high), load<S>(low)}, e.value(), load<S>(value));
+            entry = Entry({load<S>(high), load<S>(low)}, e.value(), load<S>(value), exact_from(n));
         }
         return true;
     }

@@ -196,7 +196,7 @@ void write_slope(const Row<T>& x, const Row<T>& shifted, const Reduction<S>& row
     const T power = T(std::ldexp(1.0, octaves));
     const Slope<T> slope = octaves == 0 ? true_slope : true_slope.times_power(-octaves);
     const DD factor = quotient<T>(DD{slope.all(), 0.0}, multiply(top.exact, add(slope.rest, 1.0)));
-    const Scaling<S> scaling(factor, top.exact, top.value, x.n);
+    const Scaling<S> scaling = scaling_by<S>(factor, top, x.n);
     const bool rereads = x.softcap != 0 || (slope.smooth != 0 && slope.left < double(x.n));
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t) {
         T buffer[block_length], probs[block_length], values[block_length], read[block_length];
@@ -266,7 +266,7 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
         const double cost =
             log_sum.high + (log_sum.low + (double(maximum) - at_target));  // also where that is infinite
         const bool sure = at_target == double(maximum);                    // else p <= 1/2
-        p = sure ? quotient<T>(DD{1.0, 0.0}, add(rest, 1.0)).high : std::exp(-cost);
+        p = sure ? inverse_of<T>(add(rest, 1.0)).high : std::exp(-cost);
         others_share = sure ? quotient<T>(rest, add(rest, 1.0)).high : 1 - p;
         const Focused focused(cost, p, others_share, options.gamma);
         total = share == 0 ? 0 : share * focused.loss;

@@ -26,7 +26,7 @@ public:
             for (const auto& part : sum.part) all += fold(part, [](const auto& a, const auto& b) { return a + b; });
             return all;
         } else {
-            const Pair<double> all = fold(two_sum(sum.high, sum.low));
+            const Pair<double> all = fold(sum);
             return all.high + all.low;
         }
     }

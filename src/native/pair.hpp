@@ -69,21 +69,21 @@ SOFTMAX_INLINE Pair<V> inverse(const Pair<V>& a) {
     return fast_two_sum(quotient, V(remainder * quotient));
 }
 
-// The sum of all lanes.
+// The sum of all lanes, by halves; the low parts of the sums are gathered and count at the end.
 template <class T>
     requires std::is_arithmetic_v<T>
 SOFTMAX_INLINE Pair<T> fold(const Pair<T>& v) {
-    return v;
+    return two_sum(v.high, v.low);
 }
 #if !defined(SOFTMAX_ONE_LANE)
 template <class V>
     requires(!std::is_arithmetic_v<V>)
 SOFTMAX_INLINE auto fold(const Pair<V>& v) {
-    using Half = std::make_index_sequence<lanes_of<V> / 2>;
-    const auto low = lanes_from<0>(v.high, Half()), high = lanes_from<lanes_of<V> / 2>(v.high, Half());
-    using H = std::remove_cvref_t<decltype(low)>;
-    return fold(
-        add(Pair<H>{low, lanes_from<0>(v.low, Half())}, Pair<H>{high, lanes_from<lanes_of<V> / 2>(v.low, Half())}));
+    constexpr std::size_t half = lanes_of<V> / 2;
+    using Half = std::make_index_sequence<half>;
+    const auto sum = two_sum(lanes_from<0>(v.high, Half()), lanes_from<half>(v.high, Half()));
+    const auto low = lanes_from<0>(v.low, Half()) + lanes_from<half>(v.low, Half());
+    return fold(Pair<std::remove_const_t<decltype(low)>>{sum.high, sum.low + low});
 }
 #endif
 

@@ -163,7 +163,7 @@ DD across(const Pair<typename S::V>& total) {
         const auto totals = as_doubles<S>(total.high) + as_doubles<S>(total.low);
         return {fold(totals, [](const auto& a, const auto& b) { return a + b; }), 0.0};
     } else {
-        return fold(two_sum(total.high, total.low));
+        return fold(total);
     }
 }
 

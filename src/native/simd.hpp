@@ -173,15 +173,18 @@ SOFTMAX_INLINE To convert(const From& from) {
     if constexpr (std::is_arithmetic_v<To>) {
         return To(from);
     } else {
-#if defined(__AVX512F__)  // in one step each; GCC takes six
-        using Floats = Simd<float, 32>::V;
-        using Eight = Simd<double, 64>::V;
-        if constexpr (std::is_same_v<From, Floats> && std::is_same_v<To, Eight>) {
-            return (To)_mm512_maskz_cvtps_pd(0xff, (__m256)from);
-        }
-        if constexpr (std::is_same_v<From, Eight> && std::is_same_v<To, Floats>) {
-            return (To)_mm512_maskz_cvtpd_ps(0xff, (__m512d)from);
-        }
+#if defined(__AVX2__)  // in one step each; GCC takes six
+        using Floats = Simd<float, SOFTMAX_VECTOR_BYTES / 2>::V;
+        using Doubles = Simd<double, SOFTMAX_VECTOR_BYTES>::V;
+        constexpr bool widens = std::is_same_v<From, Floats> && std::is_same_v<To, Doubles>;
+        constexpr bool narrows = std::is_same_v<From, Doubles> && std::is_same_v<To, Floats>;
+#if defined(__AVX512F__)
+        if constexpr (widens) return (To)_mm512_maskz_cvtps_pd(0xff, (__m256)from);
+        if constexpr (narrows) return (To)_mm512_maskz_cvtpd_ps(0xff, (__m512d)from);
+#else
+        if constexpr (widens) return (To)_mm256_cvtps_pd((__m128)from);
+        if constexpr (narrows) return (To)_mm256_cvtpd_ps((__m256d)from);
+#endif
 #endif
         return __builtin_convertvector(from, To);
     }

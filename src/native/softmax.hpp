@@ -1,6 +1,6 @@
 // softmax: p = 2^(n-k) e^r / s (see exp.hpp), s summed far below an ulp and inverted as high + low, so that an entry
 // carries two roundings: its exponential's (1/2 ulp of it and little more) and the last multiplication's. Error <= 2 ulp.
-// Entries that equal the maximum get e^0 / s, rounded once: a single class, or one without rivals, has exactly 1.
+// Entries that equal a maximum with nearly all the weight get e^0 / s, rounded once: one class without rivals has exactly 1.
 //
 // Rows that fit a cache take three passes: maximum; exponentials, stored, and their sum; scaling of what is stored. Longer
 // ones wait for memory, and take two: the monoid's pair of each block, one read; then the exponentials anew, scaled while
@@ -51,12 +51,15 @@ Top<S> exponential_of_maximum(typename S::T maximum, const Reduction<S>& row) {
     return {e.value(), two_sum(double(first_lane<S>(pair.high)), double(first_lane<S>(pair.low)))};
 }
 
-// Rows of up to so many entries are scaled with an exact maximum whether it shows or not: to ask would cost more, for no
-// processor can guess the answer.
+// From which share on the maximum's is exact: no share is above 1, and a class without rivals has 1. In rows of up to
+// `always_exact` entries, of two rivals alike each also has 1/2; there all are scaled with an exact maximum, for whether it
+// shows no processor can guess, and the next row would wait for the answer. Longer rows ask: few of them, or most, have a
+// maximum of nearly all the weight.
 constexpr ptrdiff_t always_exact = 256;
+constexpr double exact_from(ptrdiff_t n) { return n <= always_exact ? 0.5 : 0x1.f8p-1; }
 
 // What exponentials are multiplied with, as high + low. With ExactTop, what equals `top`, the maximum's, becomes the
-// maximum's exact exponential scaled, if that is at least 1/2: `top_low` is what top high then lacks. Below 1/2 its own
+// maximum's exact exponential scaled, if that is `least` or more: `top_low` is what top high then lacks. Below, its own
 // rounding shows no more than that of its neighbours, which may equal it when they are rounded; no exponential is -1.
 template <class S>
 struct Scaling {
@@ -72,17 +75,15 @@ struct Scaling {
           low(splat<S>(parts(factor).low)),
           top(splat<S>(T(0))),
           top_low(splat<S>(T(0))) {}
-    // With the maximum's exponential as it is exactly, and as it is among the others, in a row of n.
-    Scaling(DD factor, DD exact, const V& among_others, ptrdiff_t n) : Scaling(factor) {
-        const V value = splat<S>(T(multiply(factor, exact).high));
-        set_top(among_others, value);
-        const T exact_value = first_lane<S>(value);
-        exact_top =
-            n <= always_exact || (exact_value >= T(0.5) && first_lane<S>(finish<false>(among_others)) != exact_value);
+    // With the maximum's exponential as it is exactly, and as it is among the others.
+    Scaling(DD factor, DD exact, const V& among_others, double least) : Scaling(factor) {
+        set_top(among_others, splat<S>(T(multiply(factor, exact).high)), T(least));
+        exact_top = true;
     }
     // One row a lane; `value` is what the maximum becomes.
-    Scaling(const Pair<V>& factor, const V& among_others, const V& value) : high(factor.high), low(factor.low) {
-        set_top(among_others, value);
+    Scaling(const Pair<V>& factor, const V& among_others, const V& value, double least)
+        : high(factor.high), low(factor.low) {
+        set_top(among_others, value, T(least));
     }
     Scaling times_power(T power) const {  // for exponentials that are `power` times smaller relative to the row
         Scaling down = *this;
@@ -104,8 +105,8 @@ struct Scaling {
     }
 
 private:
-    SOFTMAX_INLINE void set_top(const V& among_others, const V& value) {
-        top = value >= splat<S>(T(0.5)) ? among_others : splat<S>(T(-1));
+    SOFTMAX_INLINE void set_top(const V& among_others, const V& value, T least) {
+        top = value >= splat<S>(least) ? among_others : splat<S>(T(-1));
         top_low = fma(V(-among_others), high, value);
     }
 };
@@ -179,14 +180,23 @@ DD quotient(DD a, DD b) {
     if constexpr (sizeof(T) == sizeof(float)) return {a.high / b.high, 0.0};
     return divide(a, b);
 }
+// 1 / a, likewise.
+template <class T>
+DD inverse_of(DD a) {
+    if constexpr (sizeof(T) == sizeof(float)) return {1 / a.high, 0.0};
+    return inverse(a);
+}
 
-// The scaling of a row of n by its total. Where no entry comes near 1/2, the maximum needs no value of its own.
+// The scaling of a row of n by `factor`, with what the maximum needs of its own.
+template <class S>
+Scaling<S> scaling_by(DD factor, const Top<S>& top, ptrdiff_t n) {
+    const double least = exact_from(n);
+    if (n > always_exact && factor.high * top.exact.high < least - 0x1p-10) return Scaling<S>(factor);
+    return Scaling<S>(factor, top.exact, top.value, least);
+}
 template <class S, bool Tempered, class T>
 Scaling<S> scaling_of(DD total, T maximum, const Reduction<S>& row, ptrdiff_t n) {
-    const DD factor = quotient<T>(DD{1.0, 0.0}, total);
-    if (n > always_exact && factor.high < std::ldexp(0.25, -Float<T>::guard)) return Scaling<S>(factor);
-    const Top<S> top = exponential_of_maximum<S, Tempered>(maximum, row);
-    return Scaling<S>(factor, top.exact, top.value, n);
+    return scaling_by<S>(inverse_of<T>(total), exponential_of_maximum<S, Tempered>(maximum, row), n);
 }
 
 // out = exponentials scaled and moved by octaves, those that `out` holds already if it keeps what is stored.
