@@ -30,10 +30,8 @@ struct Later {
     SOFTMAX_INLINE void read(ptrdiff_t i, typename S::V (&v)[Width]) const {
         if constexpr (Halves) {
             prefetch(halves + i, Width * S::lanes, ahead);
-            for (int a = 0; a < Width; ++a) {
-                v[a] = widened(halves + i + a * S::lanes, storage);
-                store(to + i + a * S::lanes, v[a]);
-            }
+            widened(halves + i, storage, v);
+            for (int a = 0; a < Width; ++a) store(to + i + a * S::lanes, v[a]);
         } else {
             prefetch(entries + i, Width * S::lanes, ahead);
             for (int a = 0; a < Width; ++a) v[a] = load<S>(entries + i + a * S::lanes);

@@ -46,21 +46,22 @@ inline Bits16 to_float16(float value) {
 }
 
 // As many 16-bit numbers as a vector has lanes, widened; and the reverse, of numbers that may or may not be NaN.
-inline Simd<float>::V widened(const Bits16* from, Storage storage) {
+template <Storage stored>
+SOFTMAX_INLINE Simd<float>::V widened(const Bits16* from) {
     using V = Simd<float>::V;
+    constexpr bool half = stored == Storage::float16;
 #if defined(__AVX512F__)
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     constexpr __mmask16 all = 0xffff;  // GCC 12 takes the plain forms for a use of uninitialized vectors
-    if (storage == Storage::float16) return (V)_mm512_maskz_cvtph_ps(all, bits);
+    if constexpr (half) return (V)_mm512_maskz_cvtph_ps(all, bits);
     return (V)_mm512_maskz_slli_epi32(all, _mm512_maskz_cvtepu16_epi32(all, bits), 16);
 #elif defined(__F16C__)
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-    if (storage == Storage::float16) return (V)_mm256_cvtph_ps(bits);
+    if constexpr (half) return (V)_mm256_cvtph_ps(bits);
     return (V)_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
 #else
     float to[Simd<float>::lanes];
-    for (int i = 0; i < Simd<float>::lanes; ++i)
-        to[i] = storage == Storage::float16 ? from_float16(from[i]) : from_bfloat16(from[i]);
+    for (int i = 0; i < Simd<float>::lanes; ++i) to[i] = half ? from_float16(from[i]) : from_bfloat16(from[i]);
     return bit_cast<V>(to);
 #endif
 }
@@ -69,78 +70,107 @@ inline Simd<float>::V widened(const Bits16* from, Storage storage) {
 template <bool MayBeNan>
 SOFTMAX_INLINE Simd<float>::U bfloat16_above(const Simd<float>::V& value) {
     using U = Simd<float>::U;
-    const U bits = bit_cast<U>(value), rounded = bits + 0x7fff + (bits >> 16 & 1);
+    const U bits = bit_cast<U>(value);
+#if defined(__AVX512F__)
+    const __m512i even = (__m512i)(bits + 0x7fff), unit = _mm512_set1_epi32(0x10000);
+    const U rounded =
+        (U)_mm512_mask_add_epi32(even, _mm512_test_epi32_mask((__m512i)bits, unit), even, _mm512_set1_epi32(1));
+#else
+    const U rounded = bits + 0x7fff + (bits >> 16 & 1);
+#endif
     if constexpr (MayBeNan) return value == value ? rounded : (bits | 0x400000);
     return rounded;
 }
 #endif
-template <bool MayBeNan>
-SOFTMAX_INLINE void narrow(const Simd<float>::V& value, Bits16* to, Storage storage) {
+template <Storage stored, bool MayBeNan>
+SOFTMAX_INLINE void narrow(const Simd<float>::V& value, Bits16* to) {
     using S [[maybe_unused]] = Simd<float>;
+    if constexpr (stored == Storage::float16) {
 #if defined(__AVX512F__)
-    if (storage == Storage::float16) {
         const __m256i bits = _mm512_maskz_cvtps_ph(0xffff, (__m512)value, _MM_FROUND_TO_NEAREST_INT);
-        return _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bits);
-    }
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bits);
 #elif defined(__F16C__)
-    if (storage == Storage::float16) {
         const __m128i bits = _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT);
-        return _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bits);
-    }
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bits);
 #else
-    if (storage == Storage::float16) {
         float from[S::lanes];
         store(from, value);
         for (int i = 0; i < S::lanes; ++i) to[i] = to_float16(from[i]);
+#endif
+    } else {
+#if defined(SOFTMAX_ONE_LANE)
+        *to = to_bfloat16(value);
+#else
+        const S::U result = bfloat16_above<MayBeNan>(value) >> 16;
+#if defined(__AVX512F__)  // in fewer steps than GCC takes
+        const __m256i words = _mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)result);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), words);
+#elif defined(__AVX2__)
+        const __m256i pairs = _mm256_packus_epi32((__m256i)result, (__m256i)result);
+        const __m256i all = _mm256_permute4x64_epi64(pairs, 0x08);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(all));
+#else
+        typedef Bits16 Narrow __attribute__((vector_size(S::lanes * sizeof(Bits16))));
+        const Narrow half = __builtin_convertvector(result, Narrow);
+        std::memcpy(to, &half, sizeof half);
+#endif
+#endif
+    }
+}
+
+// `Count` vectors of them; of bfloat16, two at once where that is one step for both.
+template <Storage stored, std::size_t Count>
+SOFTMAX_INLINE void widened(const Bits16* from, Simd<float>::V (&to)[Count]) {
+    constexpr int lanes = Simd<float>::lanes;
+#if defined(__AVX512F__)
+    if constexpr (stored == Storage::bfloat16 && Count % 2 == 0) {  // each to the upper half of a float's bits
+        static constexpr Bits16 order[] = {0, 0, 0, 1, 0, 2,  0, 3,  0, 4,  0, 5,  0, 6,  0, 7,
+                                           0, 8, 0, 9, 0, 10, 0, 11, 0, 12, 0, 13, 0, 14, 0, 15};
+        const __m512i first = _mm512_loadu_si512(order), second = _mm512_or_si512(first, _mm512_set1_epi16(16));
+        for (std::size_t a = 0; a < Count; a += 2) {
+            const __m512i both = _mm512_loadu_si512(from + a * lanes);
+            to[a] = (Simd<float>::V)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, first, both);
+            to[a + 1] = (Simd<float>::V)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, second, both);
+        }
         return;
     }
 #endif
-#if defined(SOFTMAX_ONE_LANE)
-    *to = to_bfloat16(value);
-#else
-    const S::U result = bfloat16_above<MayBeNan>(value) >> 16;
-#if defined(__AVX512F__)  // in fewer steps than GCC takes
-    const __m256i words = _mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)result);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), words);
-#elif defined(__AVX2__)
-    const __m256i pairs = _mm256_packus_epi32((__m256i)result, (__m256i)result);
-    const __m256i all = _mm256_permute4x64_epi64(pairs, 0x08);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(all));
-#else
-    typedef Bits16 Narrow __attribute__((vector_size(S::lanes * sizeof(Bits16))));
-    const Narrow half = __builtin_convertvector(result, Narrow);
-    std::memcpy(to, &half, sizeof half);
-#endif
-#endif
+    for (std::size_t a = 0; a < Count; ++a) to[a] = widened<stored>(from + a * lanes);
 }
-
-// `Count` vectors of them; of bfloat16, two at once.
-template <bool MayBeNan, std::size_t Count>
-SOFTMAX_INLINE void narrow(const Simd<float>::V (&values)[Count], Bits16* to, Storage storage) {
+template <Storage stored, bool MayBeNan, std::size_t Count>
+SOFTMAX_INLINE void narrow(const Simd<float>::V (&values)[Count], Bits16* to) {
     constexpr int lanes = Simd<float>::lanes;
 #if defined(__AVX512F__) || defined(__AVX2__)
-    if constexpr (Count % 2 == 0) {
-        if (storage == Storage::bfloat16) {
-            for (std::size_t a = 0; a < Count; a += 2) {
-                const auto low = bfloat16_above<MayBeNan>(values[a]) >> 16,
-                           high = bfloat16_above<MayBeNan>(values[a + 1]);
+    if constexpr (stored == Storage::bfloat16 && Count % 2 == 0) {
+        for (std::size_t a = 0; a < Count; a += 2) {
+            const auto low = bfloat16_above<MayBeNan>(values[a]) >> 16, high = bfloat16_above<MayBeNan>(values[a + 1]);
 #if defined(__AVX512F__)
-                static constexpr Bits16 order[] = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30,
-                                                   1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31};
-                const __m512i words = _mm512_mask_blend_epi16(0xaaaaaaaa, (__m512i)low, (__m512i)high);
-                const __m512i all = _mm512_maskz_permutexvar_epi16(~0u, _mm512_loadu_si512(order), words);
-                _mm512_storeu_si512(to + a * lanes, all);
+            static constexpr Bits16 order[] = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30,
+                                               1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31};
+            const __m512i words = _mm512_mask_blend_epi16(0xaaaaaaaa, (__m512i)low, (__m512i)high);
+            const __m512i all = _mm512_maskz_permutexvar_epi16(~0u, _mm512_loadu_si512(order), words);
+            _mm512_storeu_si512(to + a * lanes, all);
 #else
-                const __m256i words = _mm256_packus_epi32((__m256i)low, (__m256i)(high >> 16));
-                const __m256i all = _mm256_permute4x64_epi64(words, 0xd8);
-                _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + a * lanes), all);
+            const __m256i words = _mm256_packus_epi32((__m256i)low, (__m256i)(high >> 16));
+            const __m256i all = _mm256_permute4x64_epi64(words, 0xd8);
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + a * lanes), all);
 #endif
-            }
-            return;
         }
+        return;
     }
 #endif
-    for (std::size_t a = 0; a < Count; ++a) narrow<MayBeNan>(values[a], to + a * lanes, storage);
+    for (std::size_t a = 0; a < Count; ++a) narrow<stored, MayBeNan>(values[a], to + a * lanes);
+}
+
+// The same, as they are stored.
+template <std::size_t Count>
+SOFTMAX_INLINE void widened(const Bits16* from, Storage storage, Simd<float>::V (&to)[Count]) {
+    storage == Storage::float16 ? widened<Storage::float16>(from, to) : widened<Storage::bfloat16>(from, to);
+}
+template <bool MayBeNan, std::size_t Count>
+SOFTMAX_INLINE void narrow(const Simd<float>::V (&values)[Count], Bits16* to, Storage storage) {
+    storage == Storage::float16 ? narrow<Storage::float16, MayBeNan>(values, to)
+                                : narrow<Storage::bfloat16, MayBeNan>(values, to);
 }
 
 // The same of the first `count`, touching no memory behind them.
@@ -153,12 +183,15 @@ inline Simd<float>::V widened_first(const Bits16* from, int count, Storage stora
 #else
     for (int i = 0; i < count; ++i) part[i] = from[i];
 #endif
-    return widened(part, storage);
+    Simd<float>::V v[1];
+    widened(part, storage, v);
+    return v[0];
 }
 template <bool MayBeNan>
 SOFTMAX_INLINE void narrow_first(const Simd<float>::V& value, int count, Bits16* to, Storage storage) {
     Bits16 part[Simd<float>::lanes];
-    narrow<MayBeNan>(value, part, storage);
+    const Simd<float>::V values[1] = {value};
+    narrow<MayBeNan>(values, part, storage);
 #if defined(__AVX512F__)
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(part));
     _mm256_mask_storeu_epi16(to, __mmask16((1u << count) - 1), bits);
@@ -167,17 +200,24 @@ SOFTMAX_INLINE void narrow_first(const Simd<float>::V& value, int count, Bits16*
 #endif
 }
 
+// `n` of them.
 inline void widen(const Bits16* from, std::ptrdiff_t n, float* to, Storage storage) {
     using S = Simd<float>;
     std::ptrdiff_t i = 0;
-    for (; i + S::lanes <= n; i += S::lanes) store(to + i, widened(from + i, storage));
+    for (S::V v[1]; i + S::lanes <= n; i += S::lanes) {
+        widened(from + i, storage, v);
+        store(to + i, v[0]);
+    }
     if (i < n) store_first<S>(to + i, widened_first(from + i, int(n - i), storage), int(n - i));
 }
 
 inline void narrow(const float* from, std::ptrdiff_t n, Bits16* to, Storage storage) {
     using S = Simd<float>;
     std::ptrdiff_t i = 0;
-    for (; i + S::lanes <= n; i += S::lanes) narrow<true>(load<S>(from + i), to + i, storage);
+    for (S::V v[1]; i + S::lanes <= n; i += S::lanes) {
+        v[0] = load<S>(from + i);
+        narrow<true>(v, to + i, storage);
+    }
     if (i < n) narrow_first<true>(load_first<S>(from + i, int(n - i), 0.0f), int(n - i), to + i, storage);
 }
 
