@@ -57,6 +57,7 @@ Gaps sum_gaps(const T* x, const T* q, ptrdiff_t n, T maximum, bool smoothed) {
             gap.add(sum);
         }
         if (q == nullptr) return;
+        prefetch(q + i, width() * S::lanes, block_length);
         V sum = zero;
         for (int a = 0; a < width(); ++a) {
             const V share = load_first<S>(q + i + a * S::lanes, count, T(0));

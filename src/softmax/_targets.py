@@ -104,7 +104,10 @@ def targets_and_weights(
 
 
 def _check_indices(targets: Array, classes: int, ignore_index: int | None) -> None:
-    if targets.size == 0 or (targets.min() >= 0 and targets.max() < classes):
+    unsigned = targets.view(
+        targets.dtype.str.replace("i", "u")
+    )  # where what is negative is huge: one pass in place of two
+    if targets.size == 0 or unsigned.max() < classes:
         return
     wrong = (targets < 0) | (targets >= classes)
     if ignore_index is not None:
