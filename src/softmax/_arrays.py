@@ -19,9 +19,13 @@ _FLOAT64 = np.dtype(np.float64)
 _NATIVE = (_FLOAT32, _FLOAT64)
 
 
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    return dtype.itemsize == 2 and dtype.name == "bfloat16"  # NumPy takes microseconds for a name
+
+
 def is_floating(dtype: np.dtype[Any]) -> bool:
     """Whether a result may have it: float16 to longdouble, or bfloat16. Of 8 bits, some are of kind 'f' too."""
-    return (dtype.kind == "f" and dtype.itemsize >= 2) or dtype.name == "bfloat16"
+    return (dtype.kind == "f" and dtype.itemsize >= 2) or is_bfloat16(dtype)
 
 
 def compute_dtype(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
@@ -56,7 +60,7 @@ def as_array(x: ArrayLike, where: ArrayLike | None, name: str = "x") -> tuple[Ar
     if where.dtype != np.bool_:
         raise TypeError(f"where must be boolean, got dtype {where.dtype}")
     try:
-        where = np.broadcast_to(where, x.shape)
+        where = where if where.shape == x.shape else np.broadcast_to(where, x.shape)
     except ValueError:
         raise ValueError(f"where must broadcast to the shape of {name}, {x.shape}, got shape {where.shape}") from None
     return x, where if mask is None else where & mask
@@ -64,6 +68,8 @@ def as_array(x: ArrayLike, where: ArrayLike | None, name: str = "x") -> tuple[Ar
 
 def negative_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """The axes counted from the end, in increasing order; every axis where `axis` is None."""
+    if type(axis) is int and -ndim <= axis < ndim:  # for all but this there is time
+        return (axis if axis < 0 else axis - ndim,)
     if axis is None:
         return tuple(range(-ndim, 0))
     try:
@@ -81,7 +87,7 @@ def as_temperature(temperature: ArrayLike, axes: tuple[int, ...]) -> Array:
 def one_a_slice(value: ArrayLike, name: str, least: int, axes: tuple[int, ...]) -> Array:
     """A number a slice, at least `least`, as float64 without the axes of the slice, along which its length is 1."""
     t = np.asarray(value)
-    if t.dtype.kind not in "biuf" and t.dtype.name != "bfloat16":
+    if t.dtype.kind not in "biuf" and not is_bfloat16(t.dtype):
         raise TypeError(f"{name} must be a real number, got dtype {t.dtype}")
     wrong = ~(t >= least)
     if wrong.any():
@@ -105,6 +111,12 @@ def split(y: Array, axes: tuple[int, ...], lengths: tuple[int, ...]) -> Array:
     """The inverse of `merge`: the last axis of y split into `lengths`, each moved to its place in `axes`."""
     y = y.reshape(y.shape[:-1] + lengths)
     return np.moveaxis(y, range(-len(axes), 0), axes)
+
+
+def everywhere(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """A mask that leaves out nothing: one True for all, in a tenth of the time of `numpy.broadcast_to`."""
+    mask: NDArray[np.bool_] = np.ndarray(shape, np.bool_, b"\x01", strides=(0,) * len(shape))
+    return mask
 
 
 def check_out(out: Any, shape: tuple[int, ...]) -> None:
@@ -136,7 +148,7 @@ def along_axis(
     t = as_temperature(temperature, axes)
     rest = tuple(n for a, n in enumerate(x.shape, -x.ndim) if a not in axes)
     try:
-        rest = np.broadcast_shapes(rest, t.shape)
+        rest = np.broadcast_shapes(rest, t.shape) if t.ndim else rest
     except ValueError:
         shape = np.shape(temperature)
         raise ValueError(f"temperature must broadcast against x, shape {x.shape}, got shape {shape}") from None
@@ -169,7 +181,7 @@ def kernel_dtype(given: np.dtype[Any], compute: np.dtype[Any], result: np.dtype[
 
 def kernel_view(x: Array) -> Array:
     """x as the kernels take it: bfloat16, which NumPy has no loops for, as the uint16 of its bits."""
-    return x.view(np.uint16) if x.dtype.name == "bfloat16" else x
+    return x.view(np.uint16) if is_bfloat16(x.dtype) else x
 
 
 def _with_axes(rest: tuple[int, ...], axes: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -181,6 +193,8 @@ def _with_axes(rest: tuple[int, ...], axes: tuple[int, ...], shape: tuple[int, .
 
 def rounded(y: Any, dtype: DTypeLike) -> Any:
     """y in a dtype that may be narrower: what it cannot hold becomes infinite or 0, without a warning."""
+    if y.dtype == dtype:
+        return y
     with np.errstate(all="ignore"):
         return y.astype(dtype, copy=False)
 

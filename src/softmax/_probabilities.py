@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._arrays import is_bfloat16
+
 # Wide enough for float16, and for tables that were rounded to two decimals; logits still do not pass.
 TOLERANCE = 0.01
 
@@ -27,7 +29,7 @@ def probability_array(probs: ArrayLike) -> NDArray[Any]:
     Raises TypeError, ValueError for a wrong dtype or shape.
     """
     p = np.asarray(probs)
-    if p.dtype.kind not in "biuf" and p.dtype.name != "bfloat16":
+    if p.dtype.kind not in "biuf" and not is_bfloat16(p.dtype):
         raise TypeError(f"probs must be real numbers, got dtype {p.dtype}")
     if p.ndim not in (1, 2) or p.shape[-1] == 0:
         raise ValueError(f"probs must have shape (N, K) or (N,), and not be empty, got shape {p.shape}")

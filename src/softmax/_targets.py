@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _native
-from ._arrays import Array, negative_axes, rounded
+from ._arrays import Array, is_bfloat16, negative_axes, rounded
 
 REDUCTIONS = ("mean", "sum", "none")
+_ONE = np.ones(())
 
 
 class Options(NamedTuple):
@@ -50,7 +51,7 @@ def check_options(options: Options) -> None:
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {options.reduction!r}")
     for name in ("label_smoothing", "gamma", "z_loss", "softcap"):
         value = getattr(options, name)
-        if not isinstance(value, Real) and not (name == "softcap" and value is None):
+        if not isinstance(value, (float, int, Real)) and not (name == "softcap" and value is None):
             raise TypeError(f"{name} must be a number, got {value!r}")
     if options.ignore_index is not None and not isinstance(options.ignore_index, Integral):
         raise TypeError(f"ignore_index must be an int, got {options.ignore_index!r}")
@@ -85,7 +86,7 @@ def targets_and_weights(
         weights = _row_weights(targets, shape[axis], rows, axis, options)
         inside = np.where(weights == 0, 0, targets) if options.ignore_index is not None else targets
         return inside.astype(np.int64, copy=False), weights
-    if targets.dtype.kind != "f" and targets.dtype.name != "bfloat16":
+    if targets.dtype.kind != "f" and not is_bfloat16(targets.dtype):
         raise TypeError(
             f"targets must be integers (class indices) or floats (probabilities), got dtype {targets.dtype}"
         )
@@ -136,7 +137,7 @@ def _check_probabilities(targets: Array, weights: Array, axis: int, tolerance: f
 
 def _row_weights(targets: Array, classes: int, rows: tuple[int, ...], axis: int, options: Options) -> Array:
     """What each row's loss is multiplied by, float64: a 0-d 1 where nothing was asked for."""
-    weights = np.ones(())
+    weights = _ONE
     if options.sample_weight is not None:
         weights = as_weights(options.sample_weight, "sample_weight")
         if weights.shape != rows:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _native, reference
-from ._arrays import Array, as_array, check_out, result_dtype, rounded
+from ._arrays import Array, as_array, check_out, everywhere, is_bfloat16, result_dtype, rounded
 from ._targets import Options, as_weights, check_options
 from .gradients import Derivative, as_gradient, rule_of, value_and_grad_of
 
@@ -160,7 +160,7 @@ def _native_loss(entries: _Entries, gradient: bool, out: Array | None) -> tuple[
     numbers = np.array([1 / divisor, options.label_smoothing, options.gamma])
     flat = weight.size == 1 or x.ndim == 0
     shape = (x.size,) if flat else x.shape
-    mask = np.broadcast_to(np.True_, shape) if where is None else where.reshape(shape)
+    mask = everywhere(shape) if where is None else where.reshape(shape)
     weight = np.broadcast_to(weight.ravel() if flat else weight, shape)
     operands = (x.reshape(shape), targets.reshape(shape), weight, mask, numbers)
     each = options.reduction == "none"
@@ -189,7 +189,7 @@ def _by_reference(entries: _Entries, gradient: bool) -> tuple[Array, Array | Non
 def _targets(targets: ArrayLike, shape: tuple[int, ...], where: Array | None, compute: np.dtype[Any]) -> Array:
     """Targets in the dtype to compute in, checked where they count."""
     targets = np.asarray(targets)
-    if targets.dtype.kind not in "biuf" and targets.dtype.name != "bfloat16":
+    if targets.dtype.kind not in "biuf" and not is_bfloat16(targets.dtype):
         raise TypeError(f"targets must be booleans, 0 and 1, or floats in [0, 1], got dtype {targets.dtype}")
     if targets.shape != shape:
         raise ValueError(f"targets must have the logits' shape {shape}, got {targets.shape}")

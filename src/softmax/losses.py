@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _native, reference
-from ._arrays import Array, as_array, check_out, kernel_dtype, kernel_view, result_dtype, rounded
+from ._arrays import Array, as_array, check_out, everywhere, kernel_dtype, kernel_view, result_dtype, rounded
 from ._targets import (
     Options,
     as_class_weight,
@@ -282,11 +282,12 @@ def rows_losses(
 ) -> tuple[Array, Array | None]:
     """Weighted loss of each row, and its gradient where asked for."""
     by_index = targets.dtype.kind == "i"
-    numbers = {name: getattr(options, name) for name in ("label_smoothing", "gamma", "z_loss", "softcap")}
-    if logits.dtype not in (np.float16, np.uint16, np.float32, np.float64):
-        return _by_reference(logits, targets, weights, where, axis, numbers, gradient)
-    mask = np.broadcast_to(np.True_ if where is None else where, logits.shape)
-    operands = (logits, targets, weights, np.array([value or 0.0 for value in numbers.values()]), mask)
+    if logits.dtype.char not in "eHfd":  # float16, the bits of bfloat16, float32, float64
+        named = {name: getattr(options, name) for name in ("label_smoothing", "gamma", "z_loss", "softcap")}
+        return _by_reference(logits, targets, weights, where, axis, named, gradient)
+    mask = everywhere(logits.shape) if where is None else np.broadcast_to(where, logits.shape)
+    numbers = np.array((options.label_smoothing, options.gamma, options.z_loss, options.softcap or 0.0), np.float64)
+    operands = (logits, targets, weights, numbers, mask)
     axes: list[tuple[int, ...]] = [(axis,), () if by_index else (axis,), (), (-1,), (axis,), ()]
     if not gradient:
         kernel = _native.cross_entropy if by_index else _native.soft_cross_entropy

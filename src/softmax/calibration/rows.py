@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import is_bfloat16
 from .._blocks import over_blocks
 from .._probabilities import TOLERANCE, class_indices
 
@@ -112,7 +113,7 @@ def as_scores(logits: ArrayLike, inputs: Inputs, classes: int | None = None) -> 
     scores = np.asarray(logits)
     if scores.dtype.kind in "biu":
         scores = scores.astype(np.float64)
-    if scores.dtype.kind != "f" and scores.dtype.name != "bfloat16":
+    if scores.dtype.kind != "f" and not is_bfloat16(scores.dtype):
         raise TypeError(f"logits must be real numbers, got dtype {scores.dtype}")
     if scores.ndim not in (1, 2) or len(scores) == 0 or scores.shape[-1] < 2 <= scores.ndim:
         raise ValueError(f"logits must have shape (N, K) with K >= 2, or (N,), with N >= 1, got shape {scores.shape}")
