@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numerics import DTYPES, same_bits
 
-from softmax import Partition, log_softmax, logsumexp, softmax
+from softmax import Partition, cross_entropy, log_softmax, logsumexp, softmax, value_and_grad
 
 BEYOND_CACHES = 2**25  # bytes of results, from which on they go past the caches
 
@@ -127,3 +127,73 @@ def test_16_bits_are_float32_rounded_once(dtype, size):
     for function in (softmax, log_softmax):
         assert same_bits(function(x), function(x.astype(np.float32)).astype(dtype))
     assert same_bits(logsumexp(x), logsumexp(x.astype(np.float32)).astype(dtype))
+
+
+LOSSES = (
+    {},
+    {"label_smoothing": 0.1},
+    {"gamma": 2.0},
+    {"gamma": 0.5, "z_loss": 1e-3},
+    {"label_smoothing": 0.3, "z_loss": 0.1},
+    {"label_smoothing": 0.1, "gamma": 2.0},
+    {"label_smoothing": 1.0},
+)
+
+
+def losses_of(x, targets, **options):
+    loss, slope = value_and_grad(cross_entropy)(x, targets, reduction="none", **options)
+    return np.asarray(loss), slope
+
+
+@pytest.mark.parametrize("options", LOSSES, ids=str)
+@pytest.mark.parametrize("size", [129, 1000, 3001])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_losses(dtype, size, options):
+    """Sure, wrong, ignored and impossible rows, and small weights, among others; along memory and with gaps."""
+    rows = 120
+    random = np.random.default_rng(size)
+    x = with_other_kinds(scores((rows, size), dtype))
+    x[::6, 3] = 70
+    x[1::11, ::7] = -np.inf
+    targets = random.integers(0, size, rows)
+    targets[::3] = np.argmax(np.nan_to_num(x[::3].astype(np.float32), posinf=1e30), axis=1)
+    targets[5:9] = 3
+    targets[10] = -100
+    weights = random.random(rows) * 10.0 ** random.integers(-30, 3, rows)
+    weights[::5] = 0
+    options = {"ignore_index": -100, **options}
+    for weight in (None, weights):
+        alone = [
+            losses_of(row, t, **options, sample_weight=None if weight is None else w)
+            for row, t, w in zip(x, targets, weights, strict=True)
+        ]
+        loss, slope = np.stack([each for each, _ in alone]), np.stack([each for _, each in alone])
+
+        def check(x, loss=loss, slope=slope, weight=weight, **layout):
+            got = losses_of(x, targets, **options, sample_weight=weight, **layout)
+            assert same_bits(got[0], loss)
+            assert same_bits(got[1], slope)
+
+        check(x)
+        with_gaps = np.zeros((rows, size + 3), dtype)[:, 1:-2]
+        check(x, out=with_gaps)
+        with_gaps[:] = x
+        check(with_gaps)
+        check(np.repeat(x, 2, axis=1)[:, ::2])
+        in_place = x.copy()
+        check(in_place, out=in_place)
+
+
+@pytest.mark.parametrize("size", [200, 5000, 9001])
+def test_losses_past_the_caches(size):
+    """Results begin where a vector of memory does, and the target's own entry is written after them."""
+    rows = BEYOND_CACHES // (size * 4) + 1
+    some = with_other_kinds(scores((71, size), np.float32))
+    targets = np.random.default_rng(1).integers(0, size, 71)
+    expected = losses_of(some, targets, label_smoothing=0.1)
+    x, of_all = np.tile(some, (rows // 71 + 1, 1))[:rows], np.tile(targets, rows // 71 + 1)[:rows]
+    out = np.zeros(rows * size + 3, np.float32)[3:].reshape(rows, size)
+    loss, slope = losses_of(x, of_all, label_smoothing=0.1, out=out)
+    for first in range(0, rows, 71):
+        assert same_bits(loss[first : first + 71], expected[0][: rows - first]), first
+        assert same_bits(slope[first : first + 71], expected[1][: rows - first]), first

@@ -159,30 +159,56 @@ struct Slope {
     }
 };
 
-// A p - B of exponentials, in their place, times `power`; for an index all but its own entry.
-template <class S, class T>
-void slope_of_block(T* e, const T* q, ptrdiff_t n, const Scaling<S>& row_scaling, const Slope<T>& slope, T power,
-                    T top) {
+// What a row's exponentials are finished with: A p - smooth, which lacks what an index or probabilities take from it yet;
+// times `power` the gradient. As `Scaling` for softmax.
+template <class S>
+struct Sloping {
     using V = typename S::V;
-    const Scaling<S> scaling = row_scaling;
-    const V smooth = splat<S>(T(slope.smooth)), hit = splat<S>(T(slope.hit)), back = splat<S>(power);
+    using T = typename S::T;
+    Scaling<S> scaling;
+    V smooth, back;
+    bool exact_top;
+
+    Sloping() = default;
+    Sloping(const Slope<T>& true_slope, const Top<S>& top, ptrdiff_t n) {
+        const int octaves = true_slope.octaves();
+        const Slope<T> slope = octaves == 0 ? true_slope : true_slope.times_power(-octaves);
+        const DD factor = quotient<T>(DD{slope.all(), 0.0}, multiply(top.exact, add(slope.rest, 1.0)));
+        scaling = scaling_by<S>(factor, top, n);
+        smooth = splat<S>(T(slope.smooth));
+        back = splat<S>(T(std::ldexp(1.0, octaves)));
+        exact_top = scaling.exact_top;
+    }
+    template <bool ExactTop, std::size_t Count>
+    SOFTMAX_INLINE void finish(V (&e)[Count]) const {
+        for (V& each : e) each = (scaling.template finish<ExactTop>(each) - smooth) * back;
+    }
+};
+
+// A p - B of exponentials, in their place: for an index, of all but its own entry; of probabilities q for each.
+template <class S, class T>
+void slope_of_block(T* e, const T* q, ptrdiff_t n, const Sloping<S>& row_entry, const Slope<T>& slope, T top) {
+    using V = typename S::V;
+    const Sloping<S> entry = row_entry;
+    const T power = first_lane<S>(entry.back);
+    const V hit = splat<S>(T(slope.hit / double(power)));
     for_vectors<S>(n, [&](auto width, ptrdiff_t i, int count) {
         V v[width()];
         load_all<S>(v, e + i, count, T(0));
         unsigned tops[width()] = {}, any = 0;
         for (int a = 0; a < width(); ++a) {
-            V g = scaling.template finish<true>(v[a]) - smooth;
+            V g = entry.scaling.template finish<true>(v[a]) - entry.smooth;
             if (q != nullptr) {
                 g = g - hit * load_first<S>(q + i + a * S::lanes, count, T(0));
                 tops[a] = equal_bits<S>(v[a], splat<S>(top));
                 any |= tops[a];
             }
-            store_first<S>(e + i + a * S::lanes, V(g * back), count);
+            store_first<S>(e + i + a * S::lanes, V(g * entry.back), count);
         }
         for (int a = 0; a < width() && any != 0; ++a) {
             for (unsigned left = tops[a]; left != 0; left &= left - 1) {
                 const ptrdiff_t k = i + a * S::lanes + std::countr_zero(left);
-                e[k] = T(slope.of_maximum(double(q[k]))) * power;
+                e[k] = T(slope.of_maximum(double(q[k])));
             }
         }
     });
@@ -191,12 +217,8 @@ void slope_of_block(T* e, const T* q, ptrdiff_t n, const Scaling<S>& row_scaling
 // The gradient of a row, whose exponentials `out` holds already with `kept`.
 template <class S, class T>
 void write_slope(const Row<T>& x, const Row<T>& shifted, const Reduction<S>& row, const Top<S>& top,
-                 const Slope<T>& true_slope, bool kept, const OutRow<T>& out, int threads) {
-    const int octaves = true_slope.octaves();
-    const T power = T(std::ldexp(1.0, octaves));
-    const Slope<T> slope = octaves == 0 ? true_slope : true_slope.times_power(-octaves);
-    const DD factor = quotient<T>(DD{slope.all(), 0.0}, multiply(top.exact, add(slope.rest, 1.0)));
-    const Scaling<S> scaling = scaling_by<S>(factor, top, x.n);
+                 const Slope<T>& slope, bool kept, const OutRow<T>& out, int threads) {
+    const Sloping<S> entry(slope, top, x.n);
     const bool rereads = x.softcap != 0 || (slope.smooth != 0 && slope.left < double(x.n));
     for_blocks(x.n, threads, [&](ptrdiff_t first, ptrdiff_t count, ptrdiff_t) {
         T buffer[block_length], probs[block_length], values[block_length], read[block_length];
@@ -204,14 +226,56 @@ void write_slope(const Row<T>& x, const Row<T>& shifted, const Reduction<S>& row
         T* const e = out.block(first, values);
         const T* q = slope.q == nullptr ? nullptr : slope.q->block(first, count, probs);
         if (!kept) exponentiate<S, false>(shifted.block(first, count, buffer), count, row, e);
-        slope_of_block<S>(e, q, count, scaling, slope, power, first_lane<S>(top.value));
+        slope_of_block<S>(e, q, count, entry, slope, first_lane<S>(top.value));
         for (ptrdiff_t i = 0; i < count && rereads; ++i) {
-            const double of_left_out = q == nullptr ? 0 : -true_slope.hit * double(q[i]);
+            const double of_left_out = q == nullptr ? 0 : -slope.hit * double(q[i]);
             e[i] = read[i] == T(-INFINITY) ? T(of_left_out) : e[i] * T(x.slope(double(read[i])));
         }
         out.put(first, count, e);
     });
 }
+
+// What an ordinary row comes to: from what it weighs beside its maximum, and the logarithm of all its weight.
+template <class T>
+struct Concluded {
+    double loss;
+    Slope<T> slope;
+    double at_target, p = 0, others = 0;  // of an index: its entry, its probability, and that of the others
+
+    Concluded(const Row<T>* probs, double at_target, double maximum, DD rest, DD log_sum, const Gaps& gaps,
+              double weight, const LossOptions& options)
+        : at_target(at_target) {
+        const double share = 1 - options.smoothing;
+        slope = {share, 1, gaps.left > 0 ? options.smoothing / gaps.left : 0, gaps.left, 0, rest, probs};
+        double total;
+        if (probs == nullptr) {
+            const double cost = log_sum.high + (log_sum.low + (maximum - at_target));  // also where that is infinite
+            const bool sure = at_target == maximum;                                    // else p <= 1/2
+            p = sure ? inverse_of<T>(add(rest, 1.0)).high : std::exp(-cost);
+            others = sure ? quotient<T>(rest, add(rest, 1.0)).high : 1 - p;
+            const Focused focused(cost, p, others, options.gamma);
+            total = share == 0 ? 0 : share * focused.loss;
+            slope.hit *= focused.slope;
+        } else {
+            slope.mass = gaps.mass;
+            total = share == 0 ? 0 : share * (log_sum.high * gaps.mass + (log_sum.low * gaps.mass + gaps.expected));
+        }
+        if (slope.smooth != 0) total += slope.smooth * (log_sum.high * gaps.left + gaps.gap);
+        if (options.z_loss != 0) {
+            const double log_total = maximum + log_sum.high;
+            total += options.z_loss * log_total * log_total;
+            slope.more = 2 * options.z_loss * log_total;
+        }
+        loss = weight * total;
+        for (double Slope<T>::* number : {&Slope<T>::hit, &Slope<T>::smooth, &Slope<T>::more}) slope.*number *= weight;
+    }
+    // The gradient by the target's entry.
+    double of_target() const {
+        Slope<T> own = slope;
+        if (at_target == -INFINITY) own.smooth = 0;
+        return own.of(1, p, others);
+    }
+};
 
 template <class S, class T>
 void loss_row(const Row<T>& x, const Target<T>& target, double weight, const LossOptions& options, double* loss,
@@ -259,35 +323,11 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
         return loss_by_classes(x, target, weight, options, not_a_number<T>, 0.0, loss, gradient);
     }
     if (by_classes) return loss_by_classes(x, target, weight, options, summary, log_sum.high, loss, gradient);
-    const double share = 1 - options.smoothing;
-    Slope<T> slope = {share, 1, gaps.left > 0 ? options.smoothing / gaps.left : 0, gaps.left, 0, rest, target.probs};
-    double total, p = 0, others_share = 0;
-    if (by_index) {
-        const double cost =
-            log_sum.high + (log_sum.low + (double(maximum) - at_target));  // also where that is infinite
-        const bool sure = at_target == double(maximum);                    // else p <= 1/2
-        p = sure ? inverse_of<T>(add(rest, 1.0)).high : std::exp(-cost);
-        others_share = sure ? quotient<T>(rest, add(rest, 1.0)).high : 1 - p;
-        const Focused focused(cost, p, others_share, options.gamma);
-        total = share == 0 ? 0 : share * focused.loss;
-        slope.hit *= focused.slope;
-    } else {
-        slope.mass = gaps.mass;
-        total = share == 0 ? 0 : share * (log_sum.high * gaps.mass + (log_sum.low * gaps.mass + gaps.expected));
-    }
-    if (slope.smooth != 0) total += slope.smooth * (log_sum.high * gaps.left + gaps.gap);
-    if (options.z_loss != 0) {
-        const double log_total = double(maximum) + log_sum.high;
-        total += options.z_loss * log_total * log_total;
-        slope.more = 2 * options.z_loss * log_total;
-    }
-    *loss = weight * total;
+    const Concluded<T> result(target.probs, at_target, double(maximum), rest, log_sum, gaps, weight, options);
+    *loss = result.loss;
     if (gradient == nullptr) return;
-    for (double Slope<T>::* number : {&Slope<T>::hit, &Slope<T>::smooth, &Slope<T>::more}) slope.*number *= weight;
-    write_slope<S>(x, shifted, row, top, slope, kept, *gradient, threads);
-    if (!by_index) return;
-    if (at_target == -INFINITY) slope.smooth = 0;
-    gradient->set(target.index, T(slope.of(1, p, others_share) * x.slope(at_target)));
+    write_slope<S>(x, shifted, row, top, result.slope, kept, *gradient, threads);
+    if (by_index) gradient->set(target.index, T(result.of_target() * x.slope(at_target)));
 }
 
 }  // namespace softmax::SOFTMAX_ISA

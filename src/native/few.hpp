@@ -104,12 +104,8 @@ class FamilyTiles {
     const ptrdiff_t rows, n;
     const Temperatures<T> t = {temperature, 0, 1};
     static constexpr ptrdiff_t tiles_ahead = 1024;  // entries
-    // In one loop: not where arithmetic leaves nothing to be done beside it, nor for what is rare.
-#if defined(SOFTMAX_EMULATED_FMA)
-    static constexpr bool may_beside = false;
-#else
-    static constexpr bool may_beside = !(Log && Tempered);
-#endif
+    // In one loop: not for what is rare.
+    static constexpr bool may_beside = leaves_time && !(Log && Tempered);
     const bool along = x.turned(n) && out.turned(n);
     const bool beside = may_beside && (along || (x.across() && out.across())) && mask == nullptr;
 

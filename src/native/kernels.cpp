@@ -7,6 +7,7 @@
 #include "entmax_lanes.hpp"
 #include "few.hpp"
 #include "loss_lanes.hpp"
+#include "loss_pipeline.hpp"
 #include "network.hpp"
 #include "operands.hpp"
 #include "packed.hpp"
@@ -225,6 +226,13 @@ struct Loops {
             return cross_entropy_lanes<Targets>(
                 x, targets, weights, losses, options, gradient, o.rows(), o.n(),
                 [&](ptrdiff_t i, const auto& body) { with_target<Soft, T>(o, i, body); });
+        }
+        if constexpr (!Soft && std::is_same_v<T, float>) {  // double waits for its arithmetic
+            if (gradient != nullptr && everywhere &&
+                cross_entropy_pipelined<S>(x, o.batch<std::int64_t>(1), weights, losses, options, *gradient, o.rows(),
+                                           o.n())) {
+                return;
+            }
         }
         for_each_row(x, mask, gradient, o.rows(), o.n(),
                      [&](const Row<T>& row, const OutRow<T>* y, ptrdiff_t i, int threads) {

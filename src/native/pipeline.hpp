@@ -15,24 +15,29 @@
 namespace softmax::SOFTMAX_ISA {
 
 // What finishes a row, from the pair of its maximum and its sum; nothing, where that is no ordinary one and has been seen
-// to here.
+// to here. Rows are also shown before they are summed, which may say that they are not ordinary, and when they are finished.
 template <class S, bool Log, bool Tempered, class T>
 struct Family {
+    using Lanes = S;
     using Entry = std::conditional_t<Log, Logarithm<S, Tempered>, Scaling<S>>;
+    static constexpr bool tempered = Tempered,
+                          stores = !Log;  // goes on with exponentials, or with the entries themselves
     static constexpr Summed what = Log ? logs<S> : Summed::shares;
     const double temperature;
     const Temperature<T> constants = temperature_constants<T>(temperature);
 
     Reduction<S> reduction(const typename S::V& maxima) const { return Reduction<S>(maxima, constants); }
 
+    bool begin(ptrdiff_t, const T*, T) const { return true; }
+    void end(ptrdiff_t, const OutRow<T>&) const {}
     // Whether there is an entry; `row` is the reduction of the maximum.
-    bool finish(const Row<T>& x, const BlockPair<T>& all, const Reduction<S>& row, bool in_range, const OutRow<T>& out,
-                Entry& entry) const {
+    bool finish(ptrdiff_t, const Row<T>& x, const BlockPair<T>& all, const Reduction<S>& row, bool ordinary, const T*,
+                const OutRow<T>& out, Entry& entry) const {
         if (std::isnan(all.total.high)) {
             fill(x, not_a_number<T>, T(0), T(0), out);
             return false;
         }
-        if (!in_range || all.empty()) {
+        if (!ordinary) {
             (Log ? log_softmax_row<S, T> : softmax_row<S, T>)(x, temperature, out, 1);
             return false;
         }
@@ -48,22 +53,23 @@ struct Family {
 };
 
 // Rows of up to `short_row` entries, two rows apart. x_at(i) and out_at(i) are the rows, of which all are alike.
-template <class S, bool Log, bool Tempered, class T, class RowAt, class OutAt>
-void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature, ptrdiff_t asked) {
-    using Of = Family<S, Log, Tempered, T>;
-    const Of family = {temperature};
+template <class Of, class RowAt, class OutAt>
+void short_rows(Of& family, ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, ptrdiff_t asked) {
+    using S = typename Of::Lanes;
+    using T = typename S::T;
     const ptrdiff_t n = x_at(0).n;
     const bool direct = x_at(0).direct(), out_direct = out_at(0).direct(), keeps = out_at(0).keeps(),
                streaming = out_at(0).streaming;
     Slots<T> slot(n);
-    // Softmax goes on with exponentials, log_softmax with the entries themselves.
-    const auto x_slot = [&](ptrdiff_t i) { return slot[i % (Log ? 5 : 3)]; };
+    const auto x_slot = [&](ptrdiff_t i) { return slot[i % (Of::stores ? 3 : 5)]; };
     const auto read = [&](ptrdiff_t i) -> const T* {
         const Row<T> x = x_at(i);
         return direct ? reinterpret_cast<const T*>(x.data) : x.block(0, n, x_slot(i));
     };
     const bool halves_in = x_at(0).halves(), halves_out = out_at(0).halves();
-    const auto kept = [&](ptrdiff_t i) -> T* { return Log ? x_slot(i) : keeps ? out_at(i).at(0) : slot[3 + i % 3]; };
+    const auto kept = [&](ptrdiff_t i) -> T* {
+        return !Of::stores ? x_slot(i) : keeps ? out_at(i).at(0) : slot[3 + i % 3];
+    };
 
     struct {
         const T* x;
@@ -91,16 +97,18 @@ void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double t
             const OutRow<T> out = out_at(i);
             const Reduction<S> row = family.reduction(splat<S>(here.maximum));
             BlockPair<T> pair = {here.maximum, T(0), {0.0, 0.0}};
-            const bool in_range = pair.in_range(family.constants);
-            if (in_range && !pair.empty()) {
-                pair.total = sum_beside<S, Of::what, Tempered, !Log>(here.x, n, row, e, later, ahead.maximum, behind);
+            const bool ordinary =
+                pair.in_range(family.constants) && !pair.empty() && family.begin(i, here.x, here.maximum);
+            if (ordinary) {
+                pair.total =
+                    sum_beside<S, Of::what, Of::tempered, Of::stores>(here.x, n, row, e, later, ahead.maximum, behind);
             } else {
                 behind.rest();
                 if (ahead.x != nullptr) ahead.maximum = maximum_of<S>(read(i + 2), n);
             }
             here.finisher.end();
-            if (family.finish(x_at(i), pair, row, in_range, out, here.finisher.entry)) {
-                const T* const from = Log ? here.x : e;
+            if (family.finish(i, x_at(i), pair, row, ordinary, e, out, here.finisher.entry)) {
+                const T* const from = Of::stores ? e : here.x;
                 if (halves_out) {
                     here.finisher.begin(from, reinterpret_cast<Bits16*>(out.data), n, out.storage);
                 } else {
@@ -111,16 +119,17 @@ void short_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double t
             behind.rest();
         }
         if (!out_direct && !halves_out && behind.begun()) out_at(i - 2).put(0, n, kept(i - 2));
+        if (i >= 2) family.end(i - 2, out_at(i - 2));
         if (i >= rows) ahead.finisher.end();
     }
 }
 
 // Longer rows by their blocks, one after the other, each beside the same of the row before.
-template <class S, bool Log, bool Tempered, class T, class RowAt, class OutAt>
-void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature, ptrdiff_t asked) {
-    using Of = Family<S, Log, Tempered, T>;
+template <class Of, class RowAt, class OutAt>
+void long_rows(Of& family, ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, ptrdiff_t asked) {
+    using S = typename Of::Lanes;
+    using T = typename S::T;
     using Pending = Finisher<S, typename Of::Entry>;
-    const Of family = {temperature};
     const ptrdiff_t n = x_at(0).n, in_row = (n + block_length - 1) / block_length, count = rows * in_row;
     const auto first = [&](ptrdiff_t unit) { return unit % in_row * block_length; };
     const auto length = [&](ptrdiff_t unit) { return std::min(block_length, n - first(unit)); };
@@ -140,12 +149,12 @@ void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double te
         if (!row.to_finish) return;
         T* const to = result(unit);
         finisher.entry = row.entry;
-        if constexpr (!Log) {
+        if constexpr (Of::stores) {
             const T down = (*row.pairs)[unit % in_row].octaves(family.constants) - row.octaves;
             if (down < near_octaves<T>) return scale_block<S>(to, length(unit), row.entry, down);
             if (down != T(0)) finisher.entry = row.entry.times_power(T(std::ldexp(1.0, int(down))));
         }
-        finisher.begin(Log ? entries(unit) : to, to, length(unit), out_at(unit / in_row).streaming);
+        finisher.begin(Of::stores ? to : entries(unit), to, length(unit), out_at(unit / in_row).streaming);
     };
 
     T maximum = maximum_of<S>(entries(0), length(0));
@@ -158,18 +167,18 @@ void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double te
         }
         auto& row = two[unit / in_row % 2];
         const T* const next = unit + 1 < count ? entries(unit + 1) : nullptr;
-        T* const e = Log ? nullptr : result(unit);
+        T* const e = Of::stores ? result(unit) : nullptr;
         BlockPair<T> pair = {maximum, T(0), {0.0, 0.0}};
         const bool alike = next == nullptr || length(unit + 1) == length(unit);
         Later<T> later = {next};
         later.ahead = asked;
         if (alike && pair.in_range(family.constants) && !pair.empty()) {
-            pair.total = sum_beside<S, Of::what, Tempered, !Log>(
+            pair.total = sum_beside<S, Of::what, Of::tempered, Of::stores>(
                 entries(unit), length(unit), family.reduction(splat<S>(maximum)), e, later, maximum, finisher);
         } else {
             finisher.rest();
             if (next != nullptr) maximum = maximum_of<S>(next, length(unit + 1));
-            sum_block<S, Of::what, Tempered>(entries(unit), length(unit), family.constants, e, pair);
+            sum_block<S, Of::what, Of::tempered>(entries(unit), length(unit), family.constants, e, pair);
         }
         (*row.pairs)[unit % in_row] = KeptPair<S, T>(pair);
         if (unit % in_row == in_row - 1) {
@@ -177,16 +186,18 @@ void long_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double te
             bool in_range;
             const BlockPair<T> all = combine(*row.pairs, family.constants, in_range);
             row.octaves = all.octaves;
-            row.to_finish =
-                family.finish(x_at(i), all, family.reduction(splat<S>(all.maximum)), in_range, out_at(i), row.entry);
+            row.to_finish = family.finish(i, x_at(i), all, family.reduction(splat<S>(all.maximum)),
+                                          in_range && !all.empty(), nullptr, out_at(i), row.entry);
         }
     }
 }
 
 template <class S, bool Log, bool Tempered, class T, class RowAt, class OutAt>
 void family_rows(ptrdiff_t rows, const RowAt& x_at, const OutAt& out_at, double temperature, ptrdiff_t asked) {
-    (x_at(0).n <= short_row<T> ? short_rows<S, Log, Tempered, T, RowAt, OutAt>
-                               : long_rows<S, Log, Tempered, T, RowAt, OutAt>)(rows, x_at, out_at, temperature, asked);
+    const Family<S, Log, Tempered, T> family = {temperature};
+    (x_at(0).n <= short_row<T>
+         ? short_rows<const Family<S, Log, Tempered, T>, RowAt, OutAt>
+         : long_rows<const Family<S, Log, Tempered, T>, RowAt, OutAt>)(family, rows, x_at, out_at, asked);
 }
 
 // logsumexp of rows, or of their blocks one after the other: each beside the maximum of the next but one. set(i, value).
@@ -266,40 +277,56 @@ inline ptrdiff_t pipeline_piece(ptrdiff_t rows, ptrdiff_t n) {
     return std::max(least, std::min(4 * least, rows / 16));
 }
 
-// softmax and log_softmax: false where the rows are not taken this way.
+// Calls body(first, count, x_at, out_at, asked) for pieces of rows; false where they are not taken this way. A family that
+// `stores` exponentials keeps them where results go.
+template <class S, bool stores, class T, class Body>
+bool pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n,
+               const Body& body) {
+    if constexpr (leaves_time) {
+        if (!fits_pipeline(x, rows, n)) return false;
+        // Where they do not fit, they and their results are contiguous, and a row whose exponentials are kept, which is read
+        // once more where it turns out not to be ordinary, is not where they are.
+        const bool streaming = worth_streaming(x, out, rows, n), in_place = x.data == out.data;
+        const bool contiguous = x.contiguous() && mask == nullptr && out.contiguous();
+        const bool beside = contiguous && (!stores || (!streaming && (n <= short_row<T> || !in_place)));
+        if (!Slots<T>::fit(n) && !beside) return false;
+        for_row_pieces(rows, n, pipeline_piece(rows, n), [&](ptrdiff_t first, ptrdiff_t count) {
+            const auto x_at = [&](ptrdiff_t i) { return row_of(x, mask, first + i, n); };
+            const auto out_at = [&](ptrdiff_t i) -> OutRow<T> {
+                return {out.data + (first + i) * out.outer, out.inner, out.storage, streaming};
+            };
+            body(first, count, x_at, out_at, asked_ahead<S>(!beyond_caches<T>(rows, n)));
+        });
+        return true;
+    }
+    return false;
+}
+
+// softmax and log_softmax.
 template <class S, bool Log, class T>
 bool family_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n,
                       double temperature) {
-    if (!fits_pipeline(x, rows, n)) return false;
-    // Where they do not fit, they and their results are contiguous, and a row of softmax, which is read once more where it
-    // turns out not to be ordinary, is not where its exponentials are kept.
-    const bool streaming = worth_streaming(x, out, rows, n), in_place = x.data == out.data;
-    const bool contiguous = x.contiguous() && mask == nullptr && out.contiguous();
-    const bool beside = Log ? contiguous : contiguous && !streaming && (n <= short_row<T> || !in_place);
-    if (!Slots<T>::fit(n) && !beside) return false;
-    for_row_pieces(rows, n, pipeline_piece(rows, n), [&](ptrdiff_t first, ptrdiff_t count) {
-        const auto x_at = [&](ptrdiff_t i) { return row_of(x, mask, first + i, n); };
-        const auto out_at = [&](ptrdiff_t i) -> OutRow<T> {
-            return {out.data + (first + i) * out.outer, out.inner, out.storage, streaming};
-        };
-        const ptrdiff_t asked = asked_ahead<S>(!beyond_caches<T>(rows, n));
-        (temperature == 1 ? family_rows<S, Log, false, T>(count, x_at, out_at, temperature, asked)
-                          : family_rows<S, Log, true, T>(count, x_at, out_at, temperature, asked));
-    });
-    return true;
+    return pipelined<S, !Log>(
+        x, mask, out, rows, n, [&](ptrdiff_t, ptrdiff_t count, const auto& x_at, const auto& out_at, ptrdiff_t asked) {
+            (temperature == 1 ? family_rows<S, Log, false, T>(count, x_at, out_at, temperature, asked)
+                              : family_rows<S, Log, true, T>(count, x_at, out_at, temperature, asked));
+        });
 }
 
 // logsumexp, likewise.
 template <class S, class T>
 bool logsumexp_pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n) {
-    if (!fits_pipeline(x, rows, n)) return false;
-    if (!Slots<T>::fit(n) && !(x.contiguous() && mask == nullptr)) return false;
-    for_row_pieces(rows, n, pipeline_piece(rows, n), [&](ptrdiff_t first, ptrdiff_t count) {
-        logsumexp_rows<S, T>(
-            count, [&](ptrdiff_t i) { return row_of(x, mask, first + i, n); },
-            [&](ptrdiff_t i, T value) { out.set(first + i, value); });
-    });
-    return true;
+    if constexpr (leaves_time) {
+        if (!fits_pipeline(x, rows, n)) return false;
+        if (!Slots<T>::fit(n) && !(x.contiguous() && mask == nullptr)) return false;
+        for_row_pieces(rows, n, pipeline_piece(rows, n), [&](ptrdiff_t first, ptrdiff_t count) {
+            logsumexp_rows<S, T>(
+                count, [&](ptrdiff_t i) { return row_of(x, mask, first + i, n); },
+                [&](ptrdiff_t i, T value) { out.set(first + i, value); });
+        });
+        return true;
+    }
+    return false;
 }
 
 }  // namespace softmax::SOFTMAX_ISA

@@ -36,6 +36,13 @@ SOFTMAX_INLINE void for_vectors(std::ptrdiff_t n, const Body& body) {
     for (; i < n; i += S::lanes) body(Width<1>(), i, int(n - i < S::lanes ? n - i : S::lanes));
 }
 
+// Whether exponentials leave time for other work beside them in one loop: not where every fused multiply-add is twenty steps.
+#if defined(SOFTMAX_EMULATED_FMA)
+constexpr bool leaves_time = false;
+#else
+constexpr bool leaves_time = true;
+#endif
+
 // Asks for n entries a block ahead (or behind), while the processor is busy with these: rows and blocks are taken in order,
 // and the hardware, which looks at addresses, stops at their ends.
 template <bool Write = false, class T>
