@@ -1,8 +1,8 @@
-// Softmax and log_softmax of many rows on one thread, three rows at a time: beside the exponentials of one, the maximum of
-// a later one is taken and an earlier one is finished. Exponentials keep the arithmetic busy and the other two wait for
-// memory: together they take little longer than the exponentials alone, and memory is read and written evenly. The three
-// are two rows apart, so that what turns a maximum or a sum into numbers for a row, one step after the other, is done
-// while the row between is worked on.
+// Softmax and log_softmax of many rows on one thread, and what else exponentials are finished to (see `Family`), three rows
+// at a time: beside the exponentials of one, the maximum of a later one is taken and an earlier one is finished.
+// Exponentials keep the arithmetic busy and the other two wait for memory: together they take little longer than the
+// exponentials alone, and memory is read and written evenly. The three are two rows apart, so that what turns a maximum or
+// a sum into numbers for a row, one step after the other, is done while the row between is worked on.
 //
 // Long rows are taken by the blocks of `sum_blocks`. Bits as from `softmax_row`, `log_softmax_row` and `logsumexp_row`, which
 // also take the rows that are not ordinary.
