@@ -167,7 +167,7 @@ struct Sloping {
     using T = typename S::T;
     Scaling<S> scaling;
     V smooth, back;
-    bool exact_top;
+    bool exact_top = false;
 
     Sloping() = default;
     Sloping(const Slope<T>& true_slope, const Top<S>& top, ptrdiff_t n) {
