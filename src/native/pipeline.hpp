@@ -295,7 +295,7 @@ bool pipelined(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, 
             const auto out_at = [&](ptrdiff_t i) -> OutRow<T> {
                 return {out.data + (first + i) * out.outer, out.inner, out.storage, streaming};
             };
-            body(first, count, x_at, out_at, asked_ahead<S>(!beyond_caches<T>(rows, n)));
+            body(first, count, x_at, out_at, asked_ahead<S>(n, !beyond_caches<T>(rows, n)));
         });
         return true;
     }
