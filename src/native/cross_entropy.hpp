@@ -22,8 +22,10 @@ namespace softmax::SOFTMAX_ISA {
 struct LossOptions {
     double smoothing, gamma, z_loss, softcap;  // softcap 0: none
 
+    // Whether a focal loss has more than one class as target: then each has a slope of its own.
+    bool by_classes(bool soft) const { return gamma != 0 && (soft || smoothing != 0); }
     // Whether rows of few classes are worked on one a lane.
-    bool for_lanes(bool soft) const { return z_loss == 0 && softcap == 0 && (gamma == 0 || (!soft && smoothing == 0)); }
+    bool for_lanes(bool soft) const { return z_loss == 0 && softcap == 0 && !by_classes(soft); }
 };
 
 // What a row is to be: a class, or a probability for each.
@@ -127,6 +129,15 @@ Sum sum_others(const Row<T>& x, const Reduction<S>& row, T top, const OutRow<T>*
     return all;
 }
 
+// What a row weighs beside its maximum, from the sum of all its exponentials or, where that says too little, of the others.
+template <class S, class T>
+DD rest_of(const Row<T>& x, const Reduction<S>& row, DD total, const Top<S>& top, const OutRow<T>* stored,
+           int threads) {
+    const DD rest = all_but_one<T>(total, top.exact);
+    if (!(rest.high < many<S>)) return rest;
+    return others_of<T>(sum_others<S>(x, row, first_lane<S>(top.value), stored, threads), top.exact);
+}
+
 // The gradient of an ordinary row, A p - B, with B = smooth for every class that is left plus `hit` times its part q of the
 // target; `more` is A less the sum of B. All have the row's weight in them.
 template <class T>
@@ -159,8 +170,8 @@ struct Slope {
     }
 };
 
-// What a row's exponentials are finished with: A p - smooth, which lacks what an index or probabilities take from it yet;
-// times `power` the gradient. As `Scaling` for softmax.
+// What a row's exponentials are finished with, as `Scaling` for softmax: A p - smooth, from which an index or probabilities
+// still take their part. It is worked out below `back`, a power of two, see `Slope::octaves`.
 template <class S>
 struct Sloping {
     using V = typename S::V;
@@ -237,13 +248,13 @@ void write_slope(const Row<T>& x, const Row<T>& shifted, const Reduction<S>& row
 
 // What an ordinary row comes to: from what it weighs beside its maximum, and the logarithm of all its weight.
 template <class T>
-struct Concluded {
+struct RowLoss {
     double loss;
     Slope<T> slope;
     double at_target, p = 0, others = 0;  // of an index: its entry, its probability, and that of the others
 
-    Concluded(const Row<T>* probs, double at_target, double maximum, DD rest, DD log_sum, const Gaps& gaps,
-              double weight, const LossOptions& options)
+    RowLoss(const Row<T>* probs, double at_target, double maximum, DD rest, DD log_sum, const Gaps& gaps, double weight,
+            const LossOptions& options)
         : at_target(at_target) {
         const double share = 1 - options.smoothing;
         slope = {share, 1, gaps.left > 0 ? options.smoothing / gaps.left : 0, gaps.left, 0, rest, probs};
@@ -302,7 +313,7 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
     const double at_target = by_index ? double(x[target.index]) : 0;  // before its place is written to
     Gaps gaps = {0, 0, 0, 0};
     if (smoothed || !by_index) gaps = gaps_of<S>(x, target.probs, maximum, smoothed, threads);
-    const bool by_classes = options.gamma != 0 && (smoothed || !by_index);
+    const bool by_classes = options.by_classes(!by_index);
     // Exponentials are kept where the gradient will be, unless the logits there are to be read once more.
     const bool in_place = gradient != nullptr && gradient->data == x.data;
     const bool reads_on = x.softcap != 0 || by_classes || (in_place && smoothed && gaps.left < double(x.n));
@@ -312,18 +323,15 @@ void loss_row(const Row<T>& x, const Target<T>& target, double weight, const Los
     normalize(shifted, top_entry, 1.0);
     const Reduction<S> row(splat<S>(top_entry), temperature_constants<T>(1));
     const Top<S> top = exponential_of_maximum<S, false>(top_entry, row);
-    DD rest = all_but_one<T>(
-        sum_row<S, logs<S>, false>(shifted, row, top_entry, kept ? gradient : nullptr, threads).total, top.exact);
-    if (rest.high < many<S>) {
-        const Sum sum = sum_others<S>(shifted, row, first_lane<S>(top.value), kept ? gradient : nullptr, threads);
-        rest = others_of<T>(sum, top.exact);
-    }
+    const OutRow<T>* const stored = kept ? gradient : nullptr;
+    const DD total = sum_row<S, logs<S>, false>(shifted, row, top_entry, stored, threads).total;
+    const DD rest = rest_of<S>(shifted, row, total, top, stored, threads);
     const DD log_sum = log_total<T>(rest);
     if (std::isnan(log_sum.high)) {
         return loss_by_classes(x, target, weight, options, not_a_number<T>, 0.0, loss, gradient);
     }
     if (by_classes) return loss_by_classes(x, target, weight, options, summary, log_sum.high, loss, gradient);
-    const Concluded<T> result(target.probs, at_target, double(maximum), rest, log_sum, gaps, weight, options);
+    const RowLoss<T> result(target.probs, at_target, double(maximum), rest, log_sum, gaps, weight, options);
     *loss = result.loss;
     if (gradient == nullptr) return;
     write_slope<S>(x, shifted, row, top, result.slope, kept, *gradient, threads);

@@ -108,7 +108,7 @@ struct Scores {
         result.maximum = result.summary.maximum;
         result.temperature = normalize(result.shifted, result.maximum, temperature);
         const Top<S> top = exponential_of_maximum<S, true>(result.maximum, result.reduction());
-        result.scaling = Scaling<S>(inverse(multiply(top.exact, add(rest, 1.0))), top.exact, top.value, 0.5);
+        result.scaling = Scaling<S>(inverse(multiply(top.exact, add(rest, 1.0))), top.exact, top.value);
         return result;
     }
     Reduction<WideLane> reduction() const {

@@ -42,7 +42,7 @@ struct FamilyTile {
             entry = {maximum, log1p<T, S>(total).high, t.inverse_high, t.inverse_low};
         } else {
             const Pair<V> factor = inverse(total);
-            entry = {factor, top.value(), multiply(factor, as_pair(top)).high, 0.5};
+            entry = {factor, top.value(), multiply(factor, as_pair(top)).high};
         }
     }
     SOFTMAX_OUTLINE void finish(Tile<T>& tile) const {

@@ -132,7 +132,7 @@ struct LossTile {
     template <class Of>
     void write(const D& slope, const D& power, const Of& of) {
         const Pair<V> factor = E::pair(multiply(E::of(slope * inverse_of_powers(power)), inverse));
-        const auto scaling = Scaling<S>(factor, top, multiply(factor, exact_top).high, 0.5);
+        const auto scaling = Scaling<S>(factor, top, multiply(factor, exact_top).high);
         const V back = power.rounded();
         for (ptrdiff_t j = 0; j < tile.n; ++j) {
             const V e = tile.column[j];

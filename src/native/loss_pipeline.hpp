@@ -54,13 +54,10 @@ public:
             return false;
         }
         const Top<S> top = exponential_of_maximum<S, false>(all.maximum, row);
-        DD rest = all_but_one<T>(all.total, top.exact);
-        if (rest.high < many<S>) {
-            const OutRow<T> stored = {reinterpret_cast<char*>(e), sizeof(T)};
-            rest = others_of<T>(sum_others<S>(row_at(e), row, first_lane<S>(top.value), &stored, 1), top.exact);
-        }
-        const Concluded<T> result(nullptr, place.at_target, double(all.maximum), rest, log_total<T>(rest), place.gaps,
-                                  weight, options);
+        const OutRow<T> stored = {reinterpret_cast<char*>(e), sizeof(T)};
+        const DD rest = rest_of<S>(row_at(e), row, all.total, top, &stored, 1);
+        const RowLoss<T> result(nullptr, place.at_target, double(all.maximum), rest, log_total<T>(rest), place.gaps,
+                                weight, options);
         *loss = result.loss;
         place.of_target = T(result.of_target());
         place.pending = true;
@@ -92,7 +89,7 @@ template <class S, class T>
 bool cross_entropy_pipelined(const Batch<T>& x, const Batch<std::int64_t>& targets, const Batch<double>& weights,
                              const Batch<double>& losses, const LossOptions& options, const Batch<T>& gradient,
                              ptrdiff_t rows, ptrdiff_t n) {
-    if (n > short_row<T> || (options.gamma != 0 && options.smoothing != 0)) return false;
+    if (n > short_row<T> || options.by_classes(false)) return false;
     return pipelined<S, true>(
         x, nullptr, gradient, rows, n,
         [&](ptrdiff_t first, ptrdiff_t count, const auto& x_at, const auto& out_at, ptrdiff_t asked) {

@@ -76,12 +76,12 @@ struct Scaling {
           top(splat<S>(T(0))),
           top_low(splat<S>(T(0))) {}
     // With the maximum's exponential as it is exactly, and as it is among the others.
-    Scaling(DD factor, DD exact, const V& among_others, double least) : Scaling(factor) {
+    Scaling(DD factor, DD exact, const V& among_others, double least = 0.5) : Scaling(factor) {
         set_top(among_others, splat<S>(T(multiply(factor, exact).high)), T(least));
         exact_top = true;
     }
     // One row a lane; `value` is what the maximum becomes.
-    Scaling(const Pair<V>& factor, const V& among_others, const V& value, double least)
+    Scaling(const Pair<V>& factor, const V& among_others, const V& value, double least = 0.5)
         : high(factor.high), low(factor.low) {
         set_top(among_others, value, T(least));
     }

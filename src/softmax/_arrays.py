@@ -20,7 +20,8 @@ _NATIVE = (_FLOAT32, _FLOAT64)
 
 
 def is_bfloat16(dtype: np.dtype[Any]) -> bool:
-    return dtype.itemsize == 2 and dtype.name == "bfloat16"  # NumPy takes microseconds for a name
+    """By its name, which NumPy takes microseconds to make: so only where its size fits."""
+    return dtype.itemsize == 2 and dtype.name == "bfloat16"
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
@@ -68,7 +69,7 @@ def as_array(x: ArrayLike, where: ArrayLike | None, name: str = "x") -> tuple[Ar
 
 def negative_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """The axes counted from the end, in increasing order; every axis where `axis` is None."""
-    if type(axis) is int and -ndim <= axis < ndim:  # for all but this there is time
+    if type(axis) is int and -ndim <= axis < ndim:  # the usual case, without NumPy's microseconds
         return (axis if axis < 0 else axis - ndim,)
     if axis is None:
         return tuple(range(-ndim, 0))
@@ -114,7 +115,7 @@ def split(y: Array, axes: tuple[int, ...], lengths: tuple[int, ...]) -> Array:
 
 
 def everywhere(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A mask that leaves out nothing: one True for all, in a tenth of the time of `numpy.broadcast_to`."""
+    """A mask that leaves out nothing: one True for all, in a third of the time of `numpy.broadcast_to`."""
     mask: NDArray[np.bool_] = np.ndarray(shape, np.bool_, b"\x01", strides=(0,) * len(shape))
     return mask
 
