@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import mpmath
 import numpy as np
+from ml_dtypes import finfo  # NumPy's, and that of bfloat16
 
 from softmax import _native
 
@@ -36,8 +37,8 @@ TABLE = "worst errors"  # name of the plugin that prints the table, and of the p
 def two_sum(a, b):
     """a + b as an unevaluated sum (Knuth); the second part is 0 where the sum is infinite."""
     total = a + b
-    back = total - a
     with np.errstate(invalid="ignore"):
+        back = total - a
         rest = (a - (total - back)) + (b - back)
     return total, np.where(np.isfinite(total), rest, 0)
 
@@ -151,7 +152,7 @@ def _objects(values, shape):
 
 def ulp(value, dtype):
     """The unit in the last place of `dtype` at a value: one subnormal step below the normal range. float64."""
-    info = np.finfo(dtype)
+    info = finfo(dtype)
     with np.errstate(over="ignore"):
         magnitude = np.clip(abs(np.asarray(value, np.float64)), info.tiny, info.max)
     _, exponent = np.frexp(magnitude)  # the mantissa is in [1/2, 1)
@@ -166,7 +167,7 @@ def errors_in_ulp(got, exact_value, unit=None):
     """
     got, exact_value = np.asarray(got), np.asarray(exact_value)
     step = ulp(exact_value if unit is None else unit, got.dtype)
-    exponent = int(np.finfo(got.dtype).maxexp)
+    exponent = int(finfo(got.dtype).maxexp)
     with mpmath.workprec(BITS):
         if exact_value.dtype == object:
             wide, step, limit = _AS_MPF(got), _AS_MPF(step), mpmath.mpf(2) ** exponent
@@ -227,7 +228,7 @@ class Tally:
         got, exact_value = np.asarray(got), np.asarray(exact_value)
         assert got.shape == exact_value.shape, (function, case)
         errors = errors_in_ulp(got, exact_value, unit)
-        normal = np.asarray(abs(exact_value if unit is None else unit) >= float(np.finfo(got.dtype).tiny), bool)
+        normal = np.asarray(abs(exact_value if unit is None else unit) >= float(finfo(got.dtype).tiny), bool)
         entry = self.worst.setdefault((function, got.dtype.name, *bound), [0.0, 0.0])
         entry[0] = max(entry[0], float(errors.max(where=normal, initial=0)))
         entry[1] = max(entry[1], float(errors.max(where=~normal, initial=0)))
@@ -271,11 +272,11 @@ class TableOfWorstErrors:
             return
         terminalreporter.section("worst errors: ulp / subnormal steps below the normal range", "-")
         isas = sorted({isa for row in self.worst.values() for isa in row}, key="baseline avx2 avx512".find)
-        terminalreporter.write_line(f"{'':32}{'bound':>9}" + "".join(f"{isa:>16}" for isa in isas))
+        terminalreporter.write_line(f"{'':33}{'bound':>9}" + "".join(f"{isa:>16}" for isa in isas))
         for (function, dtype, *bound), row in sorted(self.worst.items()):
             cells = ("{:#.4g} / {:.2f}".format(*row[isa]) if isa in row else "" for isa in isas)
             bounds = "{:g} / {:g}".format(*bound)
-            line = f"{function:24}{dtype:8}{bounds:>9}" + "".join(f"{cell:>16}" for cell in cells)
+            line = f"{function:24}{dtype:9}{bounds:>9}" + "".join(f"{cell:>16}" for cell in cells)
             terminalreporter.write_line(line)
 
 

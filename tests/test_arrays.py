@@ -180,9 +180,12 @@ def test_every_dtype_agrees_with_the_reference(dtype):
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_half_precision_is_computed_in_float32_and_rounded_once(dtype):
+    """Not softmax of more than 128 entries: see test_halves.py."""
     for shape in SHAPES:
         x = numbers(shape, np.dtype(dtype))
         for function, options in calls():
+            if function in (softmax, softmin) and x.size // np.size(logsumexp(x, **options)) > 128:
+                continue
             more = {"where": x > -1, "temperature": 0.7}
             more = {name: value for name, value in more.items() if name in TAKES[function]}
             for some in (options, options | more):
@@ -244,7 +247,8 @@ def test_out_gets_the_bits_and_nothing_else_is_written(layout, dtype):
     for shape in ((3, 4, 5), (2, 3, 40), (3, 0, 5)):
         for x in (numbers(shape, np.dtype(given)) for given in (np.int16, *FLOATS)):
             for function, options in calls(WITH_OUT, axes=(0, -1, (0, 2), None)):
-                expected = function(widened(x), **options).astype(dtype)
+                # 16 bits that stay 16 bits have kernels of their own.
+                expected = function(x if x.dtype == dtype else widened(x), **options).astype(dtype)
                 for order in "=S":
                     place = Place(shape, np.dtype(dtype).newbyteorder(order), LAYOUTS[layout])
                     assert function(x, out=place.array, **options) is place.array

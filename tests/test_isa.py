@@ -23,6 +23,7 @@ KERNEL_TESTS = (
     "epochs",
     "functions",
     "gradients",
+    "halves",
     "loss_options",
     "losses",
     "multiply",

@@ -122,9 +122,9 @@ def test_a_row_beyond_the_caches(dtype, block):
 @pytest.mark.parametrize("size", [*range(1, 18), *range(129, 146)])
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_16_bits_are_float32_rounded_once(dtype, size):
-    """With every number of entries that fill no vector."""
+    """With every number of entries that fill no vector; softmax of more than 128 is in test_halves.py."""
     x = scores((40, size), dtype)
-    for function in (softmax, log_softmax):
+    for function in (softmax, log_softmax)[size > 128 :]:
         assert same_bits(function(x), function(x.astype(np.float32)).astype(dtype))
     assert same_bits(logsumexp(x), logsumexp(x.astype(np.float32)).astype(dtype))
 

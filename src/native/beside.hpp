@@ -56,6 +56,7 @@ struct Later {
 
 // In place of a Finisher where there is nothing to finish.
 struct Nothing {
+    static constexpr bool of_halves = true;
     struct Entry {
         static constexpr bool exact_top = false;
     } entry;
@@ -96,8 +97,8 @@ DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const L
             together(first, count, std::false_type(), earlier.template next<Into::caches, false>(count));
         } else if (plain) {
             together(first, count, std::false_type(), earlier.template next<Into::caches, true>(count));
-        } else if (later.halves != nullptr && earlier.has_halves(count)) {
-            if constexpr (sizeof(T) == sizeof(float)) {
+        } else if (Earlier::of_halves && later.halves != nullptr && earlier.has_halves(count)) {
+            if constexpr (Earlier::of_halves && sizeof(T) == sizeof(float)) {
                 exact_top ? together(first, count, std::true_type(), earlier.template next<Into::halves, true>(count))
                           : together(first, count, std::true_type(), earlier.template next<Into::halves, false>(count));
             }

@@ -179,6 +179,7 @@ struct Sloping {
     Scaling<S> scaling;
     V smooth, back;
     bool exact_top = false;
+    static constexpr bool of_halves = true;
 
     Sloping() = default;
     Sloping(const Slope<T>& true_slope, const Top<S>& top, ptrdiff_t n) {

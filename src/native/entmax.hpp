@@ -31,6 +31,7 @@
 #pragma once
 
 #include "entmax_entries.hpp"
+#include "halves.hpp"
 
 namespace softmax::SOFTMAX_ISA::entmax {
 
@@ -353,7 +354,7 @@ void entmax_above_two(const Row<T>& row, double maximum, double b, const OutRow<
 
 template <class S, class T>
 void entmax_row(const Row<T>& row, double alpha, const OutRow<T>& out, int threads) {
-    if (alpha == 1) return softmax_row<S, T>(row, 1, out, threads);
+    if (alpha == 1) return softmax_of<S>(row, 1, out, threads);
     Summary<T> summary = summarize<S>(row, std::isinf(alpha) ? 0 : 1, threads);
     const double maximum = double(summary.maximum);
     if (summary.kind == Kind::ordinary && holds_nan<S>(row, summary.maximum, threads)) summary = not_a_number<T>;

@@ -9,13 +9,15 @@ namespace softmax::SOFTMAX_ISA {
 enum class Into { caches, memory, halves };
 
 // Finishes the entries of a row, some at a time. `to` is what they are read from or lies elsewhere, or
-// is of 16-bit numbers. An Entry has finish<ExactTop>(vectors), and `exact_top` says which of the two is meant.
+// is of 16-bit numbers. An Entry has finish<ExactTop>(vectors), `exact_top` says which of the two is meant, and `of_halves`
+// whether it is for 16-bit numbers too.
 template <class S, class Entry>
 class Finisher {
     using T = typename S::T;
     using V = typename S::V;
 
 public:
+    static constexpr bool of_halves = Entry::of_halves && sizeof(T) == sizeof(float);
     Entry entry;
 
     Finisher() = default;
@@ -100,7 +102,7 @@ private:
     SOFTMAX_INLINE void whole(ptrdiff_t end, const Beside& beside) {
         if (into == Into::caches) return whole<ExactTop, Into::caches>(end, beside);
         if (into == Into::memory) return whole<ExactTop, Into::memory>(end, beside);
-        if constexpr (sizeof(T) == sizeof(float)) whole<ExactTop, Into::halves>(end, beside);
+        if constexpr (of_halves) whole<ExactTop, Into::halves>(end, beside);
     }
     void tail() {
         if (at < n) part(at, int(n - at));
@@ -136,7 +138,7 @@ private:
     void part(ptrdiff_t i, int count) const {
         V v[1] = {load_first<S>(from + i, count, T(0))};
         entry.exact_top ? entry.template finish<true>(v) : entry.template finish<false>(v);
-        if constexpr (std::is_same_v<S, Simd<float>>) {
+        if constexpr (of_halves) {
             if (into == Into::halves) return narrow_first<false>(v[0], count, half + i, storage);
         }
         store_first<S>(to + i, v[0], count);

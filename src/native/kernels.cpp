@@ -6,6 +6,7 @@
 #include "divergence.hpp"
 #include "entmax_lanes.hpp"
 #include "few.hpp"
+#include "halves.hpp"
 #include "loss_lanes.hpp"
 #include "loss_pipeline.hpp"
 #include "network.hpp"
@@ -32,6 +33,9 @@ struct Loops {
         const auto x = o.batch<T>(0, 0);
         const auto temperature = o.batch<double>(1);
         if (o.few()) return family_lanes<Log>(x, temperature, mask, out, o.rows(), o.n());
+        if constexpr (!Log && halves::taken<T>) {
+            if (of_16_bits(x.storage)) return softmax_of_halves(x, mask, out, o.rows(), o.n(), temperature);
+        }
 #if !defined(SOFTMAX_EMULATED_FMA)  // whose arithmetic leaves nothing to be done beside it
         if (temperature.outer == 0 && Temperatures<T>::ordinary(temperature.value(0))) {
             const double t = temperature.value(0);

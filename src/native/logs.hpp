@@ -147,7 +147,7 @@ struct Logarithm {
     using V = typename S::V;
     using T = typename S::T;
     V maximum, log_sum, inverse_high, inverse_low;
-    static constexpr bool exact_top = false;
+    static constexpr bool exact_top = false, of_halves = true;
 
     Logarithm() = default;
     Logarithm(const V& maximum, const V& log_sum, const Temperature<T>& t)

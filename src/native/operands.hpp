@@ -26,11 +26,6 @@ struct Operands {
 };
 
 template <class T>
-OutRow<T> out_of(const Batch<T>& out, ptrdiff_t i) {
-    return {out.data + i * out.outer, out.inner, out.storage};
-}
-
-template <class T>
 Batch<T> only(const Batch<T>& batch, ptrdiff_t i) {
     return {batch.data + i * batch.outer, batch.outer, batch.inner, batch.storage};
 }

@@ -81,6 +81,11 @@ Row<T> row_of(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t i, ptrdiff_t
     return {x.data + i * x.outer, x.inner, kept, mask == nullptr ? 0 : mask->inner, n, x.storage};
 }
 
+template <class T>
+OutRow<T> out_of(const Batch<T>& out, ptrdiff_t i) {
+    return {out.data + i * out.outer, out.inner, out.storage};
+}
+
 // Whether so many entries are better not expected in a cache.
 template <class T>
 bool beyond_caches(ptrdiff_t rows, ptrdiff_t n) {

@@ -66,7 +66,9 @@ void short_rows(Of& family, ptrdiff_t rows, const RowAt& x_at, const OutAt& out_
         const Row<T> x = x_at(i);
         return direct ? reinterpret_cast<const T*>(x.data) : x.block(0, n, x_slot(i));
     };
-    const bool halves_in = x_at(0).halves(), halves_out = out_at(0).halves();
+    using Pending = Finisher<S, typename Of::Entry>;
+    const bool halves_in = Pending::of_halves && x_at(0).halves(),
+               halves_out = Pending::of_halves && out_at(0).halves();
     const auto kept = [&](ptrdiff_t i) -> T* {
         return !Of::stores ? x_slot(i) : keeps ? out_at(i).at(0) : slot[3 + i % 3];
     };
@@ -74,7 +76,7 @@ void short_rows(Of& family, ptrdiff_t rows, const RowAt& x_at, const OutAt& out_
     struct {
         const T* x;
         T maximum;
-        Finisher<S, typename Of::Entry> finisher;
+        Pending finisher;
     } places[4];  // of the rows i, i + 1, i + 2 and what is left of i - 2
     for (ptrdiff_t i = 0; i < std::min<ptrdiff_t>(2, rows); ++i) {
         places[i].x = read(i);

@@ -256,6 +256,12 @@ SOFTMAX_INLINE V max(const V& a, const V& b) {
     return a > b ? a : b;
 }
 
+// The same of the lesser.
+template <class V>
+SOFTMAX_INLINE V min(const V& a, const V& b) {
+    return a < b ? a : b;
+}
+
 #if defined(SOFTMAX_ONE_LANE)
 template <class T>
 SOFTMAX_INLINE T square_root(T v) {

@@ -67,6 +67,7 @@ struct Scaling {
     using T = typename S::T;
     V high, low, top, top_low;
     bool exact_top = false;
+    static constexpr bool of_halves = false;  // see halves.hpp
 
     Scaling() = default;
     static Pair<T> parts(DD factor) { return {T(factor.high), T((factor.high - double(T(factor.high))) + factor.low)}; }
@@ -145,6 +146,7 @@ struct Share {
     Reduction<S> row;
     Scaling<S> scaling;
     bool exact_top;
+    static constexpr bool of_halves = false;
 
     Share(const Reduction<S>& row, const Scaling<S>& scaling)
         : row(row), scaling(scaling), exact_top(scaling.exact_top) {}

@@ -173,15 +173,15 @@ SOFTMAX_INLINE void narrow(const Simd<float>::V (&values)[Count], Bits16* to, St
                                 : narrow<Storage::bfloat16, MayBeNan>(values, to);
 }
 
-// The same of the first `count`, touching no memory behind them.
-inline Simd<float>::V widened_first(const Bits16* from, int count, Storage storage) {
+// The same of the first `count`, touching no memory behind them; the other lanes are of `filler`.
+inline Simd<float>::V widened_first(const Bits16* from, int count, Storage storage, Bits16 filler = 0) {
     constexpr int lanes = Simd<float>::lanes;
-    Bits16 part[lanes] = {};
+    Bits16 part[lanes];
 #if defined(__AVX512F__)
-    const __m256i bits = _mm256_maskz_loadu_epi16(__mmask16((1u << count) - 1), from);
+    const __m256i bits = _mm256_mask_loadu_epi16(_mm256_set1_epi16(short(filler)), __mmask16((1u << count) - 1), from);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(part), bits);
 #else
-    for (int i = 0; i < count; ++i) part[i] = from[i];
+    for (int i = 0; i < lanes; ++i) part[i] = i < count ? from[i] : filler;
 #endif
     Simd<float>::V v[1];
     widened(part, storage, v);
@@ -221,15 +221,30 @@ inline void narrow(const float* from, std::ptrdiff_t n, Bits16* to, Storage stor
     if (i < n) narrow_first<true>(load_first<S>(from + i, int(n - i), 0.0f), int(n - i), to + i, storage);
 }
 
+// Entries of T from each `stride` bytes behind the last to the same.
+template <class T>
+void copy_apart(const char* from, std::ptrdiff_t stride, std::ptrdiff_t n, char* to, std::ptrdiff_t to_stride) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) std::memcpy(to + i * to_stride, from + i * stride, sizeof(T));
+}
+
+// Calls body(first, count, packed) for parts of n numbers of 16 bits, `packed` a place for `count` of them side by side.
+template <class Body>
+void for_packed(std::ptrdiff_t n, const Body& body) {
+    constexpr std::ptrdiff_t length = 256;
+    Bits16 packed[length];
+    for (std::ptrdiff_t i = 0; i < n; i += length) body(i, n - i < length ? n - i : length, packed);
+}
+
 // Entries `stride` bytes apart to contiguous ones of the type that is computed in, and back.
 template <class T>
 void gather(const char* data, std::ptrdiff_t stride, std::ptrdiff_t n, T* to, Storage storage) {
     if constexpr (sizeof(T) == sizeof(float)) {
         if (storage != Storage::own) {
             if (stride == 2) return widen(reinterpret_cast<const Bits16*>(data), n, to, storage);
-            for (std::ptrdiff_t i = 0; i < n; ++i)
-                widen(reinterpret_cast<const Bits16*>(data + i * stride), 1, to + i, storage);
-            return;
+            return for_packed(n, [&](std::ptrdiff_t first, std::ptrdiff_t count, Bits16* packed) {
+                copy_apart<Bits16>(data + first * stride, stride, count, reinterpret_cast<char*>(packed), 2);
+                widen(packed, count, to + first, storage);
+            });
         }
     }
     if constexpr (sizeof(T) == sizeof(double)) {
@@ -246,7 +261,7 @@ void gather(const char* data, std::ptrdiff_t stride, std::ptrdiff_t n, T* to, St
         std::memcpy(to, data, std::size_t(n) * sizeof(T));
         return;
     }
-    for (std::ptrdiff_t i = 0; i < n; ++i) std::memcpy(to + i, data + i * stride, sizeof(T));
+    copy_apart<T>(data, stride, n, reinterpret_cast<char*>(to), sizeof(T));
 }
 
 template <class T>
@@ -254,9 +269,10 @@ void scatter(const T* from, std::ptrdiff_t n, char* data, std::ptrdiff_t stride,
     if constexpr (sizeof(T) == sizeof(float)) {
         if (storage != Storage::own) {
             if (stride == 2) return narrow(from, n, reinterpret_cast<Bits16*>(data), storage);
-            for (std::ptrdiff_t i = 0; i < n; ++i)
-                narrow(from + i, 1, reinterpret_cast<Bits16*>(data + i * stride), storage);
-            return;
+            return for_packed(n, [&](std::ptrdiff_t first, std::ptrdiff_t count, Bits16* packed) {
+                narrow(from + first, count, packed, storage);
+                copy_apart<Bits16>(reinterpret_cast<const char*>(packed), 2, count, data + first * stride, stride);
+            });
         }
     }
     if constexpr (sizeof(T) == sizeof(double)) {
@@ -268,7 +284,7 @@ void scatter(const T* from, std::ptrdiff_t n, char* data, std::ptrdiff_t stride,
             return;
         }
     }
-    for (std::ptrdiff_t i = 0; i < n; ++i) std::memcpy(data + i * stride, from + i, sizeof(T));
+    copy_apart<T>(reinterpret_cast<const char*>(from), sizeof(T), n, data, stride);
 }
 
 // The same to contiguous memory too large for the caches: whole vectors past them. `end_streaming` is the caller's.

@@ -177,7 +177,8 @@ def along_axis(
 
 def kernel_dtype(given: np.dtype[Any], compute: np.dtype[Any], result: np.dtype[Any]) -> np.dtype[Any]:
     """What the kernels are given: 16 bits that stay 16 bits as they are, for they widen and round those themselves."""
-    return result if given == result and result.itemsize == 2 else compute
+    native = given.newbyteorder("=")
+    return native if native.itemsize == 2 and native == result.newbyteorder("=") else compute
 
 
 def kernel_view(x: Array) -> Array:

@@ -3,7 +3,7 @@
 Error bounds are against the exact value for the input as given, in units in the last place (ulp) of the result's
 dtype (below the normal range: in subnormal steps): 2 ulp for softmax and log_softmax at any temperature; 1 ulp of
 max(abs(maximum), abs(log(sum)), abs(result)) for logsumexp. float16 and bfloat16 are computed in float32 and rounded
-once.
+once; softmax is then within 0.51 ulp.
 """
 
 from __future__ import annotations
