@@ -14,6 +14,7 @@ import pytest
 from numerics import DTYPES, Tally, exact, exact_by_mpmath, print_table_at_the_end
 from slices import DEGENERATE, hard_slices
 from test_accuracy import BOUNDS, LANES, random_targets
+from test_halves import BOUND, HALVES, hard_rows
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parents[1] / "src" / "native"
@@ -26,6 +27,7 @@ OPTIONS = ["-std=c++20", "-O3", "-DNDEBUG", "-ffp-contract=off", "-fno-math-errn
 OPTIONS.append("-fno-tree-loop-vectorize")
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-maybe-uninitialized", "-Wno-psabi"]
 SIZES = (*LANES, 1000, 4097, 16 * 4096 + 1)
+FLOATS = ("float32", "float64", "float16", "bfloat16")  # as `kernels_main.cpp` numbers them
 TYPES = {"d": np.float64, "q": np.int64, "?": np.bool_}
 
 
@@ -70,7 +72,7 @@ class Kernels:
             dtypes = [np.dtype(TYPES.get(letter, own)) for letter in types]
             cores = [core.strip("()") for core in inputs + outputs]
             shapes = [(len(x), *{"n": x.shape[1:], "o": (4,)}.get(core, ())) for core in cores]
-            request.append(np.array([kernel, own.itemsize, *x.shape], np.int64).tobytes())
+            request.append(np.array([kernel, FLOATS.index(own.name), *x.shape], np.int64).tobytes())
             for operand, dtype, shape in zip((x, *operands), dtypes, shapes, strict=False):
                 request.append(np.broadcast_to(operand, shape).astype(dtype, order="C").tobytes())
             results.append(list(zip(dtypes, shapes, strict=True))[len(inputs) :])
@@ -172,6 +174,14 @@ def test_errors_are_bounded_on_hard_slices(kernels, dtype, tally):
         for name, x, temperature in cases
     ]
     check(kernels, tally, cases, exact_by_mpmath)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_errors_of_16_bits_are_bounded(kernels, dtype, tally):
+    cases = [(hard_rows(n, dtype), t) for n in (*range(129, 146), 1000, 4097, 140000) for t in (1.0, 0.1, 1e-3)]
+    with tally:
+        for (x, t), got in zip(cases, kernels(("softmax", x, t) for x, t in cases), strict=True):
+            tally.add("softmax", got, exact(x, t).probs, BOUND, (x.shape, t))
 
 
 @pytest.mark.parametrize("padding", [0, 70])

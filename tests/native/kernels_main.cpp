@@ -2,8 +2,8 @@
 // not hold, and runs it, under an emulator where need be.
 //
 //     kernels list                   a line for each kernel: name, signature, types
-//     kernels run < INPUT > OUTPUT   for each call in INPUT: kernel, float size, rows, n (int64) and the inputs' memory,
-//                                    contiguous; to OUTPUT the outputs' memory
+//     kernels run < INPUT > OUTPUT   for each call in INPUT: kernel, dtype (see `loops_of`), rows, n (int64) and the
+//                                    inputs' memory, contiguous; to OUTPUT the outputs' memory
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -43,8 +43,19 @@ std::vector<char> everywhere(std::ptrdiff_t count) {
 
 std::ptrdiff_t size_of(char type, std::ptrdiff_t own) { return type == 'T' ? own : type == '?' ? 1 : 8; }
 
-void run(std::int64_t kernel, std::int64_t own, std::ptrdiff_t rows, std::ptrdiff_t n) {
+struct Loops {
+    std::ptrdiff_t size;  // of a number
+    const softmax::Loop* kernels;
+};
+Loops loops_of(std::int64_t dtype) {
+    const softmax::KernelTable& table = softmax::baseline::table;
+    const Loops all[] = {{4, table.float32}, {8, table.float64}, {2, table.float16}, {2, table.bfloat16}};
+    return all[dtype];
+}
+
+void run(std::int64_t kernel, std::int64_t dtype, std::ptrdiff_t rows, std::ptrdiff_t n) {
     const Declaration& declared = declarations[kernel];
+    const auto [own, kernels] = loops_of(dtype);
     std::size_t inputs = 0;
     const std::string shapes = shapes_of(declared.signature, inputs);
     std::vector<std::vector<char>> memory;
@@ -69,9 +80,8 @@ void run(std::int64_t kernel, std::int64_t own, std::ptrdiff_t rows, std::ptrdif
     std::vector<std::ptrdiff_t> all = steps;
     all.insert(all.end(), inner.begin(), inner.end());
     const std::ptrdiff_t dimensions[] = {rows, n};
-    const softmax::KernelTable& table = softmax::baseline::table;
     std::vector<char*> moving = args;  // a loop may change what it is given
-    (own == 4 ? table.float32 : table.float64)[kernel](moving.data(), dimensions, all.data(), nullptr);
+    kernels[kernel](moving.data(), dimensions, all.data(), nullptr);
     for (std::size_t i = inputs; i < shapes.size(); ++i) {
         std::fwrite(args[i], 1, std::size_t(rows * steps[i]), stdout);
     }
