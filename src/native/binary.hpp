@@ -36,16 +36,16 @@ template <bool Gradient, class T, class S>
 SOFTMAX_INLINE LossAndSlope<typename S::V> binary_entry(const typename S::V& x, const typename S::V& a,
                                                         const typename S::V& b, const Reduction<S>& zero) {
     using V = typename S::V;
-    const V none = splat<S>(T(0)), unguard = splat<S>(power<T>(-Float<T>::guard));
+    const V none = splat<S>(T(0));
     const auto negative = x < none;
-    const Pair<V> e = as_pair(absolute(exponential<false, true, S>(V(negative ? x : -x), zero)));
-    const V log = log1p<T, S>(Pair<V>{e.high * unguard, e.low * unguard}).high;
+    const Exponential<S> e = falling<S>(x, zero);
+    const V log = log_beside_one<T, S>(e);
     const V if_true = V(negative ? -x : none) + log, if_false = V(negative ? none : x) + log;
     const V loss = V(a == none ? none : a * if_true) + V(b == none ? none : b * if_false);
     LossAndSlope<V> result = {x == x ? loss : x, none};
     if constexpr (Gradient) {
-        const BySum<T, S> share(e);
-        const V likely = share(Pair<V>{splat<S>(power<T>(Float<T>::guard)), none}), unlikely = share(e);
+        const Part<S, true> part(e, 1);
+        const V unlikely = V(part.high + part.low) * splat<S>(power<T>(-Float<T>::guard)), likely = T(1) - unlikely;
         const V slope = b * V(negative ? unlikely : likely) - a * V(negative ? likely : unlikely);
         result.slope = x == x ? slope : x;
     }

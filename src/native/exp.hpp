@@ -240,6 +240,14 @@ struct Exponential {
     }
 };
 
+// e times a power of two.
+template <class S>
+SOFTMAX_INLINE Exponential<S> scaled(const Exponential<S>& e, const typename S::V& power) {
+    using V = typename S::V;
+    if constexpr (table_bits<S> > 0) return {V(e.high * power), e.low};
+    return {V(e.high * power), V(e.low * power)};
+}
+
 // e without the scale of its table, for what is not divided by another exponential.
 template <class S>
 SOFTMAX_INLINE Exponential<S> absolute(const Exponential<S>& e) {

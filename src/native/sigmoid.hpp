@@ -2,9 +2,9 @@
 //
 //     sigmoid(x) = 1 / (1 + e) for x >= 0, e / (1 + e) for x < 0          log_sigmoid(x) = min(x, 0) - log(1 + e)
 //
-// The quotient is corrected by its remainder, which carries what the rounding of e and of 1 + e left: 1 ulp. It is taken
-// times 2^guard, as e comes, so that a subnormal result is rounded once. Both terms of the logarithm are <= 0, so nothing
-// cancels: 1.1 ulp.
+// of which 1 / (1 + e) is taken as 1 - e / (1 + e): 1 ulp, and 1.7 in float32, where e is rounded. Quotients are times
+// 2^guard, as e comes, so that a subnormal result is rounded once. Both terms of the logarithm are <= 0, so nothing
+// cancels: 1.2 ulp.
 #pragma once
 
 #include "log.hpp"
@@ -17,48 +17,71 @@ SOFTMAX_INLINE T power(int exponent) {
     return T(std::ldexp(1.0, exponent));
 }
 
-// Quotients by 1 + e, e times 2^guard.
-template <class T, class S>
-struct BySum {
+// e / (c + e) for e in [0, 1] and c = 1 or 2, times 2^guard, in two parts: a quotient, and what corrects it by its remainder,
+// which carries what the rounding of c + e left and, if Fine, that of e.
+template <class S, bool Fine>
+struct Part {
     using V = typename S::V;
-    V unguard;
-    Pair<V> sum;
-    V inverse;
+    using T = typename S::T;
+    V high, low;
 
-    SOFTMAX_INLINE explicit BySum(const Pair<V>& e) {
-        unguard = splat<S>(power<T>(-Float<T>::guard));
-        sum = fast_two_sum(splat<S>(T(1)), V(e.high * unguard));
-        sum.low = mul_add(e.low, unguard, sum.low);
-        inverse = splat<S>(T(1)) / sum.high;
-    }
-    // Of a numerator that is times 2^guard too.
-    SOFTMAX_INLINE V operator()(const Pair<V>& numerator) const {
-        const V quotient = numerator.high * inverse;
-        const V remainder = fma(V(-quotient), sum.high, numerator.high) + (numerator.low - quotient * sum.low);
-        return mul_add(remainder, inverse, quotient) * unguard;
+    SOFTMAX_INLINE Part(const Exponential<S>& e, T c) {
+        const V unguard = splat<S>(power<T>(-Float<T>::guard)), value = e.value();
+        const V sum = fma(value, unguard, splat<S>(c)), rounded = sum - c, inverse = near_inverse<S>(sum);
+        high = value * inverse;
+        V remainder = fma(V(-high), sum, value);
+        if constexpr (Fine) {
+            const Exponential<S> plain = scaled(e, unguard);
+            remainder =
+                remainder + mul_add(V(-high), plain.add_low(V(plain.high - rounded)), e.add_low(V(e.high - value)));
+        } else {
+            remainder = mul_add(high, fma(V(-value), unguard, rounded), remainder);
+        }
+        low = remainder * inverse;
     }
 };
 
-// Of every lane of x; `zero` is the reduction of a row whose maximum is 0.
+// e^-|x|, times 2^guard; `zero` is the reduction of a row whose maximum is 0.
+template <class S>
+SOFTMAX_INLINE Exponential<S> falling(const typename S::V& x, const Reduction<S>& zero) {
+    using I = typename S::I;
+    using Bits = typename IntOf<typename S::T>::type;
+    const I sign = I{} + std::numeric_limits<Bits>::min();
+    return absolute(exponential<false, true, S>(bit_cast<typename S::V>(I(bit_cast<I>(x) | sign)), zero));
+}
+
+// log(1 + e). In float32 by the series of 2 artanh(q) = 2 q (1 + q^2 / 3 + ...), q = e / (2 + e): minimax, 2^-27.7.
+template <class T, class S>
+SOFTMAX_INLINE typename S::V log_beside_one(const Exponential<S>& e) {
+    using V = typename S::V;
+    const V unguard = splat<S>(power<T>(-Float<T>::guard));
+    if constexpr (std::is_same_v<T, float>) {
+        constexpr float series[] = {0x1.555502p-2f, 0x1.99d208p-3f, 0x1.1ebd0ep-3f, 0x1.1ed7bep-3f};
+        const Part<S, true> part(e, 2);
+        const Pair<V> q = fast_two_sum(part.high, part.low);
+        const V plain = q.high * unguard, square = plain * plain;
+        V sum = mul_add(square, splat<S>(series[3]), splat<S>(series[2]));
+        sum = mul_add(square, sum, splat<S>(series[1]));
+        sum = mul_add(square, sum, splat<S>(series[0]));
+        return V(q.high + mul_add(V(q.high * square), sum, q.low)) * V(2 * unguard);
+    } else {
+        const Pair<V> pair = as_pair(e);
+        return log1p<T, S>(Pair<V>{pair.high * unguard, pair.low * unguard}).high;
+    }
+}
+
+// Of every lane of x.
 template <class T, class S>
 SOFTMAX_INLINE typename S::V sigmoid(const typename S::V& x, const Reduction<S>& zero) {
     using V = typename S::V;
-    const V nothing = splat<S>(T(0)), guard = splat<S>(power<T>(Float<T>::guard));
-    const auto negative = x < nothing;
-    const Pair<V> e = as_pair(absolute(exponential<false, true, S>(V(negative ? x : -x), zero)));
-    const V result = BySum<T, S>(e)(Pair<V>{negative ? e.high : guard, negative ? e.low : nothing});
-    return x == x ? result : x;
+    const Part<S, std::is_same_v<T, double>> part(falling<S>(x, zero), 1);
+    const V lesser = V(part.high + part.low) * splat<S>(power<T>(-Float<T>::guard));
+    return x < splat<S>(T(0)) ? lesser : V(T(1) - lesser);
 }
-
 template <class T, class S>
 SOFTMAX_INLINE typename S::V log_sigmoid(const typename S::V& x, const Reduction<S>& zero) {
     using V = typename S::V;
-    const V nothing = splat<S>(T(0)), unguard = splat<S>(power<T>(-Float<T>::guard));
-    const auto negative = x < nothing;
-    const Pair<V> e = as_pair(absolute(exponential<false, true, S>(V(negative ? x : -x), zero)));
-    const V log = log1p<T, S>(Pair<V>{e.high * unguard, e.low * unguard}).high;
-    const V result = V(negative ? x : nothing) - log;
-    return x == x ? result : x;
+    return V(min(splat<S>(T(0)), x) - log_beside_one<T, S>(falling<S>(x, zero)));
 }
 
 // Whether x and out share memory in any other way than entry for entry. NumPy allows an `out` that lies behind x then: an
@@ -82,9 +105,10 @@ void for_entries(const Row<T>& x, const OutRow<T>& out, const Function& function
                    T buffer[block_length], values[block_length];
                    const T* entries = x.block(first, count, buffer);
                    T* results = out.block(first, values);
-                   for_vectors<S>(count, [&](auto width, ptrdiff_t i, int in_use) {
+                   for_vectors<S>(count, [&](auto width, ptrdiff_t i, auto in_use) SOFTMAX_INLINED {
                        typename S::V v[width()];
                        load_all<S>(v, entries + i, in_use, T(0));
+                       prefetch(entries + i, width() * S::lanes, block_length);
                        for (int a = 0; a < width(); ++a) store_first<S>(results + i + a * S::lanes, f(v[a]), in_use);
                    });
                    out.put(first, count, results);

@@ -256,10 +256,25 @@ SOFTMAX_INLINE V max(const V& a, const V& b) {
     return a > b ? a : b;
 }
 
+#if defined(__AVX512F__)  // GCC may make two steps of it
+SOFTMAX_INLINE Simd<float>::V max(const Simd<float>::V& a, const Simd<float>::V& b) {
+    return (Simd<float>::V)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b);
+}
+#endif
+
 // The same of the lesser.
 template <class V>
 SOFTMAX_INLINE V min(const V& a, const V& b) {
     return a < b ? a : b;
+}
+
+// 1 / v, within 2^-14 at least.
+template <class S>
+SOFTMAX_INLINE typename S::V near_inverse(const typename S::V& v) {
+#if defined(__AVX512F__)
+    if constexpr (S::lanes == 16) return (typename S::V)_mm512_maskz_rcp14_ps(0xffff, (__m512)v);
+#endif
+    return typename S::T(1) / v;
 }
 
 #if defined(SOFTMAX_ONE_LANE)
