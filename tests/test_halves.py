@@ -123,6 +123,29 @@ def test_any_layout_has_the_bits_of_a_row_alone(dtype, size):
 
 
 @pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("size", [129, 1000, 4096, 4097])
+@pytest.mark.parametrize("rows", [2, 31, 32, 33, 70])
+def test_rows_across_memory(dtype, size, rows):
+    """Cache lines of them are turned, the last one partly filled."""
+    x = np.random.default_rng(0).normal(0, 5, (rows, size)).astype(dtype)
+    x[1, 5], x[rows // 2], x[-1, :300] = np.nan, 3000, -INF
+    for temperature in (1.0, np.where(np.arange(rows) % 3, 1, 0.3)):
+        expected = np.stack(
+            [softmax(row, temperature=t) for row, t in zip(x, np.broadcast_to(temperature, rows), strict=True)]
+        )
+        columns = x.T.copy()
+        assert same_bits(softmax(columns, 0, temperature=temperature), expected.T)
+        along = np.zeros_like(x)
+        softmax(columns, 0, temperature=temperature, out=along.T)
+        assert same_bits(along, expected)
+        wide = np.ones((size, rows + 3), dtype)
+        softmax(columns, 0, temperature=temperature, out=wide[:, 1:-2])
+        assert same_bits(wide[:, 1:-2], expected.T)
+        assert (wide[:, [0, -2, -1]] == 1).all()
+        assert same_bits(softmax(columns, 0, temperature=temperature, out=columns), expected.T)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("size", [129, 1000, 140000])
 def test_entmax_of_alpha_1(dtype, size):
     x = np.random.default_rng(0).normal(0, 3, (4, size)).astype(dtype)

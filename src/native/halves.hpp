@@ -177,31 +177,61 @@ private:
     }
 };
 
-// Rows of which a thread takes several: the exponentials of one, then those of the next, while the first waits for its sum.
-inline void softmax_rows(const Batch<float>& x, const Batch<char>* mask, const Batch<float>& out, ptrdiff_t rows,
-                         ptrdiff_t n, const Batch<double>& temperature) {
-    constexpr ptrdiff_t longest_kept = 1 << 17;
+template <class T>
+Batch<T> rows_from(const Batch<T>& batch, ptrdiff_t first) {
+    return {batch.data + first * batch.outer, batch.outer, batch.inner, batch.storage};
+}
+
+// Rows that one thread takes: the exponentials of one, then those of the next, while the first waits for its sum. So many
+// are kept at most, of a row or of two.
+template <ptrdiff_t MostKept>
+SOFTMAX_OUTLINE void softmax_rows(const Batch<float>& x, const Batch<char>* mask, const Batch<float>& out,
+                                  ptrdiff_t rows, ptrdiff_t n, const Batch<double>& temperature) {
+    alignas(64) float buffer[MostKept];
     const ptrdiff_t behind = n <= block_length ? 1 : 0;
-    for_row_pieces(rows, n, rows_of_piece(n), [&](ptrdiff_t first, ptrdiff_t count) {
-        alignas(64) float buffer[longest_kept];
-        const auto kept = [&](ptrdiff_t i) {
-            return n <= longest_kept ? buffer + i % 2 * behind * block_length : nullptr;
-        };
-        SoftmaxRow two[2];
-        bool ordinary[2] = {false, false};
-        for (ptrdiff_t i = 0; i < count + behind; ++i) {
-            if (i < count) {
-                const Row<float> row = row_of(x, mask, first + i, n);
-                const double t = temperature.value(first + i);
-                ordinary[i % 2] = two[i % 2].begin(row, t, kept(i), 1);
-                if (!ordinary[i % 2]) softmax_row<S>(row, t, out_of(out, first + i), 1);
-            }
-            const ptrdiff_t ending = i - behind;
-            if (ending >= 0 && ordinary[ending % 2]) {
-                two[ending % 2].end(row_of(x, mask, first + ending, n), out_of(out, first + ending), kept(ending), 1);
-            }
+    const auto kept = [&](ptrdiff_t i) { return n <= MostKept ? buffer + i % 2 * behind * block_length : nullptr; };
+    SoftmaxRow two[2];
+    bool ordinary[2] = {false, false};
+    for (ptrdiff_t i = 0; i < rows + behind; ++i) {
+        if (i < rows) {
+            const Row<float> row = row_of(x, mask, i, n);
+            const double t = temperature.value(i);
+            ordinary[i % 2] = two[i % 2].begin(row, t, kept(i), 1);
+            if (!ordinary[i % 2]) softmax_row<S>(row, t, out_of(out, i), 1);
         }
-    });
+        const ptrdiff_t ending = i - behind;
+        if (ending >= 0 && ordinary[ending % 2]) {
+            two[ending % 2].end(row_of(x, mask, ending, n), out_of(out, ending), kept(ending), 1);
+        }
+    }
+}
+
+// Rows that lie across memory, side by side, as many as a cache line has entries: turned into a buffer, and back.
+constexpr ptrdiff_t together = cache_line<Bits16>, longest_turned = block_length;
+
+inline bool across(const Batch<float>& batch) { return batch.outer == 2 && batch.inner != 2; }
+
+inline void softmax_turned(const Batch<float>& x, const Batch<float>& out, ptrdiff_t rows, ptrdiff_t n,
+                           const Batch<double>& temperature) {
+    constexpr ptrdiff_t ahead = 16;
+    alignas(64) Bits16 buffer[together * turned_stride<Bits16>(longest_turned)];
+    const ptrdiff_t stride = turned_stride<Bits16>(n);
+    const auto line = [&](const Batch<float>& of, ptrdiff_t j) {
+        return reinterpret_cast<Bits16*>(of.data + j * of.inner);
+    };
+    for (ptrdiff_t j = 0; j < n; ++j) {
+        const Bits16* const from = line(x, j);
+        prefetch(line(x, std::min(j + ahead, n - 1)), together, 0);
+        for (ptrdiff_t i = 0; i < rows; ++i) buffer[i * stride + j] = from[i];
+    }
+    const Batch<float> turned = {reinterpret_cast<char*>(buffer), 2 * stride, 2, x.storage};
+    const bool back = across(out);
+    softmax_rows<2 * block_length>(turned, nullptr, back ? turned : out, rows, n, temperature);
+    for (ptrdiff_t j = 0; back && j < n; ++j) {
+        Bits16* const to = line(out, j);
+        prefetch<true>(line(out, std::min(j + ahead, n - 1)), together, 0);
+        for (ptrdiff_t i = 0; i < rows; ++i) to[i] = buffer[i * stride + j];
+    }
 }
 
 }  // namespace softmax::SOFTMAX_ISA::halves
@@ -223,9 +253,24 @@ void softmax_of(const Row<T>& x, double temperature, const OutRow<T>& out, int t
 // softmax of rows of 16-bit numbers.
 inline void softmax_of_halves(const Batch<float>& x, const Batch<char>* mask, const Batch<float>& out, ptrdiff_t rows,
                               ptrdiff_t n, const Batch<double>& temperature) {
-    if (!shared_rows(rows, n)) return halves::softmax_rows(x, mask, out, rows, n, temperature);
-    for (ptrdiff_t i = 0; i < rows; ++i) {
-        softmax_of<halves::S>(row_of(x, mask, i, n), temperature.value(i), out_of(out, i), num_threads());
+    using namespace halves;
+    if (shared_rows(rows, n)) {
+        for (ptrdiff_t i = 0; i < rows; ++i) {
+            softmax_of<S>(row_of(x, mask, i, n), temperature.value(i), out_of(out, i), num_threads());
+        }
+    } else if (rows > 1 && halves::across(x) && mask == nullptr && n <= longest_turned) {
+        for_row_pieces((rows + together - 1) / together, n * together, 1, [&](ptrdiff_t first, ptrdiff_t count) {
+            for (ptrdiff_t row = first * together; row < std::min(rows, (first + count) * together); row += together) {
+                softmax_turned(rows_from(x, row), rows_from(out, row), std::min(together, rows - row), n,
+                               rows_from(temperature, row));
+            }
+        });
+    } else {
+        for_row_pieces(rows, n, rows_of_piece(n), [&](ptrdiff_t first, ptrdiff_t count) {
+            const Batch<char> kept = mask == nullptr ? Batch<char>{} : rows_from(*mask, first);
+            softmax_rows<1 << 17>(rows_from(x, first), mask == nullptr ? nullptr : &kept, rows_from(out, first), count,
+                                  n, rows_from(temperature, first));
+        });
     }
 }
 
