@@ -182,14 +182,12 @@ Batch<T> rows_from(const Batch<T>& batch, ptrdiff_t first) {
     return {batch.data + first * batch.outer, batch.outer, batch.inner, batch.storage};
 }
 
-// Rows that one thread takes: the exponentials of one, then those of the next, while the first waits for its sum. So many
-// are kept at most, of a row or of two.
-template <ptrdiff_t MostKept>
-SOFTMAX_OUTLINE void softmax_rows(const Batch<float>& x, const Batch<char>* mask, const Batch<float>& out,
-                                  ptrdiff_t rows, ptrdiff_t n, const Batch<double>& temperature) {
-    alignas(64) float buffer[MostKept];
+// Rows that one thread takes: the exponentials of one, then those of the next, while the first waits for its sum. The
+// buffer has room for those of a row, or of two up to `block_length`.
+inline void softmax_rows(const Batch<float>& x, const Batch<char>* mask, const Batch<float>& out, ptrdiff_t rows,
+                         ptrdiff_t n, const Batch<double>& temperature, float* buffer, ptrdiff_t length) {
     const ptrdiff_t behind = n <= block_length ? 1 : 0;
-    const auto kept = [&](ptrdiff_t i) { return n <= MostKept ? buffer + i % 2 * behind * block_length : nullptr; };
+    const auto kept = [&](ptrdiff_t i) { return n <= length ? buffer + i % 2 * behind * block_length : nullptr; };
     SoftmaxRow two[2];
     bool ordinary[2] = {false, false};
     for (ptrdiff_t i = 0; i < rows + behind; ++i) {
@@ -226,7 +224,8 @@ inline void softmax_turned(const Batch<float>& x, const Batch<float>& out, ptrdi
     }
     const Batch<float> turned = {reinterpret_cast<char*>(buffer), 2 * stride, 2, x.storage};
     const bool back = across(out);
-    softmax_rows<2 * block_length>(turned, nullptr, back ? turned : out, rows, n, temperature);
+    alignas(64) float kept[2 * block_length];
+    softmax_rows(turned, nullptr, back ? turned : out, rows, n, temperature, kept, 2 * block_length);
     for (ptrdiff_t j = 0; back && j < n; ++j) {
         Bits16* const to = line(out, j);
         prefetch<true>(line(out, std::min(j + ahead, n - 1)), together, 0);
@@ -268,8 +267,10 @@ inline void softmax_of_halves(const Batch<float>& x, const Batch<char>* mask, co
     } else {
         for_row_pieces(rows, n, rows_of_piece(n), [&](ptrdiff_t first, ptrdiff_t count) {
             const Batch<char> kept = mask == nullptr ? Batch<char>{} : rows_from(*mask, first);
-            softmax_rows<1 << 17>(rows_from(x, first), mask == nullptr ? nullptr : &kept, rows_from(out, first), count,
-                                  n, rows_from(temperature, first));
+            constexpr ptrdiff_t longest_kept = 1 << 17;
+            alignas(64) float buffer[longest_kept];
+            softmax_rows(rows_from(x, first), mask == nullptr ? nullptr : &kept, rows_from(out, first), count, n,
+                         rows_from(temperature, first), buffer, longest_kept);
         });
     }
 }
