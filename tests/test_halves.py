@@ -12,7 +12,6 @@ INF = np.inf
 BOUND = (0.51, 0.51)  # in ulp, and in steps below the normal range
 SIZES = (*range(129, 146), 200, 1000, 4095, 4096, 4097, 9000)
 LONG = (70001, 140000)  # kept while they are worked on, and not
-BLOCK = 4096
 
 
 def hard_rows(size, dtype):

@@ -8,8 +8,8 @@ namespace softmax::SOFTMAX_ISA {
 
 // So many entries before their maximum is taken, they are asked for. Where results are written into the caches of a
 // processor with vectors of whole lines, no further than its own prefetcher has come: what is asked for first waits in the
-// same buffers as they do, and rows of 1000 take a tenth longer. Long rows of up to 8 MB in all
-// gain a twentieth from a little more, larger ones nothing.
+// same buffers as they do, and rows of 1000 take a tenth longer. Long rows of up to 8 MB in all gain a twentieth from a
+// little more, larger ones nothing.
 constexpr ptrdiff_t far_ahead = 2048;
 template <class S>
 constexpr ptrdiff_t asked_ahead(ptrdiff_t n, bool into_caches) {

@@ -44,8 +44,7 @@ SOFTMAX_INLINE LossAndSlope<typename S::V> binary_entry(const typename S::V& x, 
     const V loss = V(a == none ? none : a * if_true) + V(b == none ? none : b * if_false);
     LossAndSlope<V> result = {x == x ? loss : x, none};
     if constexpr (Gradient) {
-        const Part<S, true> part(e, 1);
-        const V unlikely = V(part.high + part.low) * splat<S>(power<T>(-Float<T>::guard)), likely = T(1) - unlikely;
+        const V unlikely = Part<S, true>(e, 1).value(), likely = T(1) - unlikely;
         const V slope = b * V(negative ? unlikely : likely) - a * V(negative ? likely : unlikely);
         result.slope = x == x ? slope : x;
     }

@@ -177,11 +177,6 @@ private:
     }
 };
 
-template <class T>
-Batch<T> rows_from(const Batch<T>& batch, ptrdiff_t first) {
-    return {batch.data + first * batch.outer, batch.outer, batch.inner, batch.storage};
-}
-
 // Rows that one thread takes: the exponentials of one, then those of the next, while the first waits for its sum. The
 // buffer has room for those of a row, or of two up to `block_length`.
 inline void softmax_rows(const Batch<float>& x, const Batch<char>* mask, const Batch<float>& out, ptrdiff_t rows,
@@ -249,30 +244,35 @@ void softmax_of(const Row<T>& x, double temperature, const OutRow<T>& out, int t
     softmax_row<S>(x, temperature, out, threads);
 }
 
-// softmax of rows of 16-bit numbers.
-inline void softmax_of_halves(const Batch<float>& x, const Batch<char>* mask, const Batch<float>& out, ptrdiff_t rows,
-                              ptrdiff_t n, const Batch<double>& temperature) {
+// softmax of a batch of rows of 16-bit numbers; false where they are none, or not taken this way.
+template <class T>
+bool softmax_of_halves(const Batch<T>& x, const Batch<char>* mask, const Batch<T>& out, ptrdiff_t rows, ptrdiff_t n,
+                       const Batch<double>& temperature) {
     using namespace halves;
-    if (shared_rows(rows, n)) {
-        for (ptrdiff_t i = 0; i < rows; ++i) {
-            softmax_of<S>(row_of(x, mask, i, n), temperature.value(i), out_of(out, i), num_threads());
-        }
-    } else if (rows > 1 && halves::across(x) && mask == nullptr && n <= longest_turned) {
-        for_row_pieces((rows + together - 1) / together, n * together, 1, [&](ptrdiff_t first, ptrdiff_t count) {
-            for (ptrdiff_t row = first * together; row < std::min(rows, (first + count) * together); row += together) {
-                softmax_turned(rows_from(x, row), rows_from(out, row), std::min(together, rows - row), n,
-                               rows_from(temperature, row));
+    if constexpr (taken<T>) {
+        if (!of_16_bits(x.storage)) return false;
+        if (shared_rows(rows, n)) {
+            for (ptrdiff_t i = 0; i < rows; ++i) {
+                softmax_of<S>(row_of(x, mask, i, n), temperature.value(i), out_of(out, i), num_threads());
             }
-        });
-    } else {
-        for_row_pieces(rows, n, rows_of_piece(n), [&](ptrdiff_t first, ptrdiff_t count) {
-            const Batch<char> kept = mask == nullptr ? Batch<char>{} : rows_from(*mask, first);
-            constexpr ptrdiff_t longest_kept = 1 << 17;
-            alignas(64) float buffer[longest_kept];
-            softmax_rows(rows_from(x, first), mask == nullptr ? nullptr : &kept, rows_from(out, first), count, n,
-                         rows_from(temperature, first), buffer, longest_kept);
-        });
+        } else if (rows > 1 && halves::across(x) && mask == nullptr && n <= longest_turned) {
+            for_row_pieces((rows + together - 1) / together, n * together, 1, [&](ptrdiff_t tile, ptrdiff_t) {
+                const ptrdiff_t first = tile * together;
+                softmax_turned(rows_from(x, first), rows_from(out, first), std::min(together, rows - first), n,
+                               rows_from(temperature, first));
+            });
+        } else {
+            for_row_pieces(rows, n, rows_of_piece(n), [&](ptrdiff_t first, ptrdiff_t count) {
+                const Batch<char> kept = mask == nullptr ? Batch<char>{} : rows_from(*mask, first);
+                constexpr ptrdiff_t longest_kept = 1 << 17;
+                alignas(64) float buffer[longest_kept];
+                softmax_rows(rows_from(x, first), mask == nullptr ? nullptr : &kept, rows_from(out, first), count, n,
+                             rows_from(temperature, first), buffer, longest_kept);
+            });
+        }
+        return true;
     }
+    return false;
 }
 
 }  // namespace softmax::SOFTMAX_ISA

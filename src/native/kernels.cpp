@@ -33,9 +33,7 @@ struct Loops {
         const auto x = o.batch<T>(0, 0);
         const auto temperature = o.batch<double>(1);
         if (o.few()) return family_lanes<Log>(x, temperature, mask, out, o.rows(), o.n());
-        if constexpr (!Log && halves::taken<T>) {
-            if (of_16_bits(x.storage)) return softmax_of_halves(x, mask, out, o.rows(), o.n(), temperature);
-        }
+        if (!Log && softmax_of_halves(x, mask, out, o.rows(), o.n(), temperature)) return;
 #if !defined(SOFTMAX_EMULATED_FMA)  // whose arithmetic leaves nothing to be done beside it
         if (temperature.outer == 0 && Temperatures<T>::ordinary(temperature.value(0))) {
             const double t = temperature.value(0);
@@ -77,9 +75,9 @@ struct Loops {
             int filled = 0;
             for (ptrdiff_t i = tile * lanes; i < std::min((tile + 1) * lanes, count); ++i) {
                 if (alpha.value(i) == 1) {
-                    const Batch<char> row_mask = mask == nullptr ? Batch<char>() : only(*mask, i);
-                    family_lanes<false>(only(x, i), only(alpha, i), mask == nullptr ? mask : &row_mask, only(out, i), 1,
-                                        n);
+                    const Batch<char> row_mask = mask == nullptr ? Batch<char>() : rows_from(*mask, i);
+                    family_lanes<false>(rows_from(x, i), rows_from(alpha, i), mask == nullptr ? mask : &row_mask,
+                                        rows_from(out, i), 1, n);
                 } else {
                     rows[filled++] = {row_of(x, mask, i, n), alpha.value(i), out_of(out, i)};
                 }

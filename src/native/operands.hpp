@@ -25,9 +25,4 @@ struct Operands {
     }
 };
 
-template <class T>
-Batch<T> only(const Batch<T>& batch, ptrdiff_t i) {
-    return {batch.data + i * batch.outer, batch.outer, batch.inner, batch.storage};
-}
-
 }  // namespace softmax::SOFTMAX_ISA

