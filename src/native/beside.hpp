@@ -74,8 +74,9 @@ struct Nothing {
 // Exponentials of n entries, summed and with Keep stored; beside them a later row's maximum is taken, and an earlier row
 // finished.
 template <class S, Summed What, bool Tempered, bool Keep, class T, class Earlier>
-DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const Later<T>& later, T& later_maximum,
+DD sum_beside(const T* x, ptrdiff_t n, const Reduction<S>& row, T* kept, const Later<T>& later_row, T& later_maximum,
               Earlier& earlier) {
+    const Later<T> later = later_row;  // out of reach of the stores below
     Summing<S, What, Tempered, Keep> summing(row, T(0));
     Maximum<S> maximum;
     // All three in one loop, without a question in it.

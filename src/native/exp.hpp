@@ -112,8 +112,9 @@ struct Reduction {
 // the exponent's bias and less j / 2^bits octaves, so that adding n - k, fraction and all, to the exponent field leaves
 // the power; `errors` is what the number so rounded is off by, relative to it.
 //
-// Eight numbers need no errors: `values` are 2^(j/8) times a scale, found by search, for which all eight happen to round
-// with less than 2^-28.4. Shares and their logarithms do not change when all exponentials are scaled; see `absolute`.
+// AVX2's eight numbers need no errors: `values` are 2^(j/8) times a scale, found by search, for which all eight happen to
+// round with less than 2^-28.4 (float) and 2^-58.8 (double). Shares and their logarithms do not change when all exponentials
+// are scaled; see `absolute`.
 template <class T, int bits>
 struct ExpTable;
 
@@ -132,9 +133,10 @@ template <>
 struct ExpTable<float, 3> {
     static constexpr float values[] = {0x1.16747cp+0f, 0x1.2fa848p+0f, 0x1.4b2404p+0f, 0x1.691c8ap+0f,
                                        0x1.89cb7cp+0f, 0x1.ad6fb4p+0f, 0x1.d44dbcp+0f, 0x1.feb052p+0f};
-    static constexpr double scale = 0x1.16747bf7c5c1p+0;
+    static constexpr float inverse_scale = 0x1.d6b62ap-1f, inverse_less_one = -0x1.4a4eb0p-4f;
     static constexpr float q[] = {0x1p-1f, 0x1.554f8ap-3f, 0x1.504ec4p-5f};
 };
+#if defined(__AVX512F__)
 template <>
 struct ExpTable<double, 3> {
     static constexpr std::int64_t powers[] = {0x0,
@@ -161,6 +163,25 @@ struct ExpTable<double, 3> {
                                    0x1.a019364a375b4p-13,
                                    0x1.9c3eec8227c12p-16};
 };
+#else
+// Doubles as `lookup` has them.
+struct Halves {
+    std::uint32_t low[8], high[8];
+};
+template <class... Bits>
+constexpr Halves halves_of(Bits... bits) {
+    return {{std::uint32_t(bits)...}, {std::uint32_t(bits >> 32)...}};
+}
+template <>
+struct ExpTable<double, 3> {
+    static constexpr Halves values =
+        halves_of(0x3ff02f189edf8eee, 0x3ff1a61413040271, 0x3ff33effdbdba07c, 0x3ff4fcee55d93563,  //
+                  0x3ff6e33909683041, 0x3ff8f5871bf8ff6a, 0x3ffb37d4564dd71f, 0x3ffdae78cd8a0ab7);
+    static constexpr double inverse_scale = 0x1.fa2e0dd030658p-1, inverse_less_one = -0x1.747c8bf3e69f5p-7;
+    static constexpr double q[] = {0x1.000000000010fp-1, 0x1.5555555555121p-3,  0x1.55555547ebbbcp-5,
+                                   0x1.111111261043ep-7, 0x1.6c1cc5602f304p-10, 0x1.a016348530f65p-13};
+};
+#endif
 
 // q(r) by Estrin's scheme: pairs of coefficients, then powers r^2, r^4, r^8.
 template <class S>
@@ -184,6 +205,11 @@ SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V&, 
 template <class S>
 SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V& r2, const float (&q)[3]) {
     return fma(r2, splat<S>(q[2]), fma(r, splat<S>(q[1]), splat<S>(q[0])));
+}
+template <class S>
+SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V& r2, const double (&q)[6]) {
+    const auto pair = [&](int i) { return fma(r, splat<S>(q[i + 1]), splat<S>(q[i])); };
+    return fma(r2, fma(r2, pair(4), pair(2)), pair(0));
 }
 template <class S>
 SOFTMAX_INLINE typename S::V tail(const typename S::V& r, const typename S::V& r2, const double (&q)[7]) {
@@ -252,9 +278,9 @@ SOFTMAX_INLINE Exponential<S> scaled(const Exponential<S>& e, const typename S::
 template <class S>
 SOFTMAX_INLINE Exponential<S> absolute(const Exponential<S>& e) {
     using T = typename S::T;
-    if constexpr (table_bits<S> > 0 && requires { ExpTable<T, table_bits<S>>::scale; }) {
-        constexpr double inverse = 1 / ExpTable<T, table_bits<S>>::scale;
-        return {e.high, fma(e.low, splat<S>(T(inverse)), splat<S>(T(inverse - 1)))};
+    if constexpr (table_bits<S> > 0 && requires { ExpTable<T, table_bits<S>>::inverse_scale; }) {
+        using Table = ExpTable<T, table_bits<S>>;
+        return {e.high, fma(e.low, splat<S>(Table::inverse_scale), splat<S>(Table::inverse_less_one))};
     }
     return e;
 }
@@ -298,7 +324,7 @@ SOFTMAX_INLINE void exponentials(const typename S::V (&entries)[Count], const Re
         } else {
             SOFTMAX_EACH {
                 const I power = (bit_cast<I>(rounded[i]) << (Float<T>::fraction_bits - bits)) & exponent_field<T>;
-                e[i].high = lookup<S>(Table::values, bit_cast<I>(rounded[i])) * bit_cast<V>(power);
+                e[i].high = lookup<S>(&Table::values, bit_cast<I>(rounded[i])) * bit_cast<V>(power);
             }
         }
         V r2[Count], q[Count];

@@ -125,11 +125,20 @@ SOFTMAX_INLINE typename S::V lookup(const void* table, const typename S::I& inde
 #elif defined(__AVX2__)
 template <>
 constexpr int table_bits<Simd<float>> = 3;
+template <>
+constexpr int table_bits<Simd<double>> = 3;
+// Of doubles, which no instruction of AVX2 looks up, the table holds the low halves of all and then the high ones.
 template <class S>
 SOFTMAX_INLINE typename S::V lookup(const void* table, const typename S::I& index) {
-    __m256 entries = _mm256_loadu_ps(static_cast<const float*>(table));
+    const float* const from = static_cast<const float*>(table);
+    __m256 entries = _mm256_loadu_ps(from);
     asm("" : "+x"(entries));  // in a register: AMD's take twice as long with a table in memory
-    return (typename S::V)_mm256_permutevar8x32_ps(entries, (__m256i)index);
+    const __m256 low = _mm256_permutevar8x32_ps(entries, (__m256i)index);
+    if constexpr (S::lanes == 8) return (typename S::V)low;
+    __m256 high_entries = _mm256_loadu_ps(from + 8);
+    asm("" : "+x"(high_entries));
+    const __m256i low_index = (__m256i)_mm256_moveldup_ps((__m256)index);
+    return (typename S::V)_mm256_blend_ps(low, _mm256_permutevar8x32_ps(high_entries, low_index), 0xaa);
 }
 #endif
 
