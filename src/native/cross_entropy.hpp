@@ -95,7 +95,7 @@ template <class S, class T>
 Sum sum_others(const Row<T>& x, const Reduction<S>& row, T top, const OutRow<T>* stored, int threads) {
     using V = typename S::V;
     struct BlockSum {
-        double total;
+        DD total;
         ptrdiff_t maxima;
     };
     PerBlock<BlockSum> sums(x.n);
@@ -119,7 +119,7 @@ Sum sum_others(const Row<T>& x, const Reduction<S>& row, T top, const OutRow<T>*
                 maxima = count_lanes<S>(maxima, is_top);
             }
         });
-        sums[block] = {total.total(), ptrdiff_t(fold(maxima, [](const auto& a, const auto& b) { return a + b; }))};
+        sums[block] = {total.pair(), ptrdiff_t(fold(maxima, [](const auto& a, const auto& b) { return a + b; }))};
     });
     Sum all = {};
     for (ptrdiff_t block = 0; block < sums.blocks; ++block) {
@@ -148,13 +148,13 @@ struct Slope {
 
     double all() const { return hit * mass + smooth * left + more; }
     // Of one class of probability p, 1 - p = others.
-    double of(double part, double p, double others) const {
-        const double b = smooth + hit * part;
-        return p == 0 ? -b : (hit * (mass - part) + smooth * (left - 1) + more) * p - b * others;
+    double of(double part, double p, DD others) const {
+        const double b = smooth + hit * part, by_mass = (hit * (mass - part) + smooth * (left - 1) + more) * p;
+        return p == 0 ? -b : fma(-b, others.high, by_mass - b * others.low);
     }
     double of_maximum(double part) const {
         const DD total = add(rest, 1.0);
-        return of(part, divide(DD{1.0, 0.0}, total).high, divide(rest, total).high);
+        return of(part, divide(DD{1.0, 0.0}, total).high, divide(rest, total));
     }
     // Numbers far below 1 would lose digits below the normal range of T on their way: they are worked with 2^octaves times
     // larger.
@@ -252,7 +252,8 @@ template <class T>
 struct RowLoss {
     double loss;
     Slope<T> slope;
-    double at_target, p = 0, others = 0;  // of an index: its entry, its probability, and that of the others
+    double at_target, p = 0;  // of an index: its entry, its probability
+    DD others = {0.0, 0.0};   // and that of the others
 
     RowLoss(const Row<T>* probs, double at_target, double maximum, DD rest, DD log_sum, const Gaps& gaps, double weight,
             const LossOptions& options)
@@ -264,8 +265,8 @@ struct RowLoss {
             const double cost = log_sum.high + (log_sum.low + (maximum - at_target));  // also where that is infinite
             const bool sure = at_target == maximum;                                    // else p <= 1/2
             p = sure ? inverse_of<T>(add(rest, 1.0)).high : std::exp(-cost);
-            others = sure ? quotient<T>(rest, add(rest, 1.0)).high : 1 - p;
-            const Focused focused(cost, p, others, options.gamma);
+            others = sure ? quotient<T>(rest, add(rest, 1.0)) : DD{1 - p, 0.0};
+            const Focused focused(cost, p, others.high, options.gamma);
             total = share == 0 ? 0 : share * focused.loss;
             slope.hit *= focused.slope;
         } else {

@@ -20,16 +20,17 @@ public:
             accumulate(sum, v);
         }
     }
-    double total() const {
+    DD pair() const {
         if constexpr (wide) {
             double all = 0;
             for (const auto& part : sum.part) all += fold(part, [](const auto& a, const auto& b) { return a + b; });
-            return all;
+            return {all, 0.0};
         } else {
             const Pair<double> all = fold(sum);
-            return all.high + all.low;
+            return two_sum(all.high, all.low);
         }
     }
+    double total() const { return pair().high; }
 };
 
 // Sums over the classes that are left: where smoothed how many and of m - x, and with q, the target's probabilities, of q

@@ -112,10 +112,25 @@ private:
     }
 };
 
+// For exponentials so far below the rest of their row that the factor's low part would leave the normal range: that of the
+// row, and the power of two afterwards.
+template <class S>
+struct FarScaling {
+    using V = typename S::V;
+    Scaling<S> scaling;
+    V power;
+    static constexpr bool exact_top = false;
+
+    template <bool>
+    SOFTMAX_INLINE V finish(const V& e) const {
+        return scaling.template finish<false>(e) * power;
+    }
+};
+
 // n exponentials scaled, in place.
-template <class S, bool ExactTop, class T>
-void scale_stored(T* e, ptrdiff_t n, const Scaling<S>& row_scaling) {
-    const Scaling<S> scaling = row_scaling;
+template <class S, bool ExactTop, class T, class By>
+void scale_stored(T* e, ptrdiff_t n, const By& row_scaling) {
+    const By scaling = row_scaling;
     for_vectors<S>(n, [&](auto width, ptrdiff_t i, int count) {
         typename S::V v[width()];
         load_all<S>(v, e + i, count, T(0));
@@ -140,16 +155,15 @@ void exponentiate(const T* x, ptrdiff_t n, const Reduction<S>& row_reduction, T*
 }
 
 // The exponentials of n entries, and what becomes of each. As what a Finisher finishes entries with.
-template <class S, bool Tempered>
+template <class S, bool Tempered, class By>
 struct Share {
     using V = typename S::V;
     Reduction<S> row;
-    Scaling<S> scaling;
+    By scaling;
     bool exact_top;
     static constexpr bool of_halves = false;
 
-    Share(const Reduction<S>& row, const Scaling<S>& scaling)
-        : row(row), scaling(scaling), exact_top(scaling.exact_top) {}
+    Share(const Reduction<S>& row, const By& scaling) : row(row), scaling(scaling), exact_top(scaling.exact_top) {}
 
     template <bool ExactTop, std::size_t Count>
     SOFTMAX_INLINE void finish(V (&v)[Count]) const {
@@ -163,17 +177,23 @@ struct Share {
 template <class T>
 constexpr T near_octaves = -12;
 
-// Scales what is stored in a block, `octaves` of the block less than those of the row.
+// Calls body(scaling) with what scales a block, `octaves` of the block less those of the row.
+template <class S, class T, class Body>
+void with_scaling(const Scaling<S>& scaling, T octaves, const Body& body) {
+    const T power = T(std::ldexp(1.0, int(octaves)));
+    if (octaves < near_octaves<T>) {
+        body(FarScaling<S>{scaling, splat<S>(power)});
+    } else {
+        body(scaling.times_power(power));
+    }
+}
+
+// Scales what is stored in a block.
 template <class S, class T>
 void scale_block(T* e, ptrdiff_t n, const Scaling<S>& scaling, T octaves) {
-    if (octaves < near_octaves<T>) {
-        scale_stored<S, false>(e, n, scaling);
-        const T power = T(std::ldexp(1.0, int(octaves)));
-        for (ptrdiff_t i = 0; i < n; ++i) e[i] *= power;
-    } else {
-        const Scaling<S> down = scaling.times_power(T(std::ldexp(1.0, int(octaves))));
-        (scaling.exact_top ? scale_stored<S, true, T> : scale_stored<S, false, T>)(e, n, down);
-    }
+    with_scaling(scaling, octaves, [&](const auto& by) {
+        by.exact_top ? scale_stored<S, true>(e, n, by) : scale_stored<S, false>(e, n, by);
+    });
 }
 
 // a / b, to twice the precision of T.
@@ -248,11 +268,13 @@ bool softmax_by_blocks(const Row<T>& x, double temperature, const OutRow<T>& out
         const Reduction<S> of_block(splat<S>(maximum), constants);
         T buffer[block_length], values[block_length];
 #if !defined(SOFTMAX_EMULATED_FMA)
-        if (!keep && out.direct() && down >= near_octaves<T>) {  // at once: arithmetic while memory is waited for
-            const T power = T(std::ldexp(1.0, int(down)));
+        if (!keep && out.direct() && maximum > T(-INFINITY)) {  // at once: arithmetic while memory is waited for
             const T* const entries = x.block(first, n, buffer);
-            return finish_block<S>(entries, out.at(first), n, Share<S, Tempered>(of_block, scaling.times_power(power)),
-                                   out.streaming, -block_length);
+            return with_scaling(scaling, down, [&](const auto& by) {
+                using By = std::remove_cvref_t<decltype(by)>;
+                finish_block<S>(entries, out.at(first), n, Share<S, Tempered, By>(of_block, by), out.streaming,
+                                -block_length);
+            });
         }
 #endif
         T* e = out.block(first, values);
