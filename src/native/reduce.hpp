@@ -134,9 +134,9 @@ constexpr bool fine = true;
 template <Summed What, bool Tempered>
 constexpr bool fine = What != Summed::shares || Tempered;
 #endif
-// With a table every exponential is that fine.
+// Where every exponential is that fine anyway, with a table or always.
 template <class S>
-constexpr Summed logs = table_bits<S> > 0 ? Summed::shares : Summed::logs;
+constexpr Summed logs = table_bits<S> > 0 || fine<Summed::shares, false> ? Summed::shares : Summed::logs;
 
 // Entries of one accumulator: few enough that what the sum of roundings rounds off, t^2 2^(-2p-1) of the sum for t terms in
 // a lane, does not show; a multiple of the vectors at hand.
