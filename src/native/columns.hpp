@@ -253,7 +253,7 @@ private:
             if (std::isnan(total.high)) return false;
             if constexpr (Log) {
                 DD others = all_but_one<T>(total, exact);
-                if (others.high < many<S>) {
+                if (others.high < many<S>(n)) {
                     const Row<T> x = {reinterpret_cast<const char*>(column + lane), S::lanes * ptrdiff_t(sizeof(T)),
                                       nullptr, 0, n};
                     const Reduction<S> alone = family.reduction(splat<S>(maximum[lane]));

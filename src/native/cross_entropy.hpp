@@ -134,7 +134,7 @@ template <class S, class T>
 DD rest_of(const Row<T>& x, const Reduction<S>& row, DD total, const Top<S>& top, const OutRow<T>* stored,
            int threads) {
     const DD rest = all_but_one<T>(total, top.exact);
-    if (!(rest.high < many<S>)) return rest;
+    if (!(rest.high < many<S>(x.n))) return rest;
     return others_of<T>(sum_others<S>(x, row, first_lane<S>(top.value), stored, threads), top.exact);
 }
 

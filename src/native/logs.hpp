@@ -16,13 +16,19 @@ template <class T>
 DD others_of(const Sum& sum, DD top) {
     return add(quotient<T>(sum.total, top), double(sum.maxima - 1));
 }
-// The same from the sum of all. Its error is relative to all: where the others are `many`, that is theirs too.
+// The same from the sum of all, whose error is relative to all: where the others are `many`, that is theirs too. For t terms
+// in a lane (see `sum_length`), what the sum of n rounds off is below n t 2^(-2p) of the maximum's, which is 2^(-p-4) of
+// theirs. A quarter of all (without a table, a half) always counts as many: in the longest row of one sum that is 2^(-p-1).
 template <class T>
 DD all_but_one(DD total, DD top) {
     return add(quotient<T>(total, top), -1.0);
 }
 template <class S>
-constexpr double many = table_bits<S> > 0 ? 0.25 : 0.5;
+double many(ptrdiff_t n) {
+    const double terms = double(std::min(n, sum_length) / S::lanes);
+    return std::clamp(8 * std::numeric_limits<typename S::T>::epsilon() * double(n) * terms, 0x1p-10,
+                      table_bits<S> > 0 ? 0.25 : 0.5);
+}
 
 // A row's kind, and what an ordinary one weighs beside its maximum.
 template <class T>
@@ -46,7 +52,7 @@ DD others_of_row(const Row<T>& x, T maximum, const Reduction<S>& row, int thread
 template <class S, bool Tempered, class T>
 DD others_beside(const Row<T>& x, DD total, T maximum, const Reduction<S>& row, bool precise, int threads) {
     const DD others = all_but_one<T>(total, exponential_of_maximum<S, true>(maximum, row).exact);
-    return !precise || !(others.high < many<S>) ? others : others_of_row<S, Tempered>(x, maximum, row, threads);
+    return !precise || !(others.high < many<S>(x.n)) ? others : others_of_row<S, Tempered>(x, maximum, row, threads);
 }
 
 // Beside a maximum of at least `large`, a logarithm is added to it whose digits do not show: then the others of a row that
