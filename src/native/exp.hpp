@@ -13,10 +13,11 @@
 // * e^r = 1 + r + r^2 q(r), q minimax (Remez, weighted for the relative error of e^r): error 2^-28.2 (float, degree 4)
 //   and 2^-64 (double, degree 10: the error of e^r - 1 has to be small beside r, for logarithms) for |r| <= 0.3475.
 //
-// Where a vector register can be a table (`table_bits` = b > 0 in simd.hpp), the steps of n are 2^-b octaves instead: the
-// low b bits of n - k choose 2^(j/2^b) from the table, |r| <= 0.3475 / 2^b, and q needs 2 or 3 coefficients instead of 5
-// (error 2^-29), 6 or 7 instead of 11 (2^-58.2, 2^-65). What the table's entries round off is added to r where it counts. Then r, being
-// small, may be rounded, and so may its polynomial: the exponential has one rounding that matters, its last.
+// Where a vector register can be a table (`table_bits` = b > 0 in simd.hpp), the steps of n are 2^-b octaves instead:
+// the low b bits of n - k choose 2^(j/2^b) from the table, |r| <= 0.3475 / 2^b, and q needs 2 or 3 coefficients instead
+// of 5 (error 2^-29), 6 or 7 instead of 11 (2^-58.2, 2^-65). What the table's entries round off is added to r where it
+// counts. Then r, being small, may be rounded, and so may its polynomial: the exponential has one rounding that
+// matters, its last.
 //
 // Powers are kept times 2^guard, so that every n - k that can show in a result stays in the normal range; the guard leaves
 // in the last multiplication, where subnormal results are rounded once. Entries further below the maximum than `floor`
