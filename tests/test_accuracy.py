@@ -156,6 +156,20 @@ def test_normal_scores_of_every_size(dtype, scale, offset, tally):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_others_that_weigh_little(dtype, tally):
+    """One large entry beside others all alike: what a sum of all rounds off would show in the others' logarithm."""
+    rng = np.random.default_rng(17)
+    with tally:
+        for size in (129, 256, 1000, 2048, 4096, 8192):
+            rows = max(40, int(3 * ENTRIES / size))
+            weight = np.exp2(rng.uniform(-12, -1, (rows, 1)))
+            x = np.where(np.arange(size) == rng.integers(size, size=(rows, 1)), 0, np.log(weight / (size - 1)))
+            true, case = exact(x.astype(dtype)), f"K={size}, one large"
+            add_softmax_and_log_softmax(tally, x.astype(dtype), true, case)
+            add_logsumexp(tally, x.astype(dtype), true, case)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_roundings_that_all_go_one_way(dtype, tally):
     """Some large entries, the others all alike: each term of a sum is rounded as the one before it."""
     rng = np.random.default_rng(13)
