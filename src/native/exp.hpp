@@ -275,11 +275,15 @@ SOFTMAX_INLINE Exponential<S> scaled(const Exponential<S>& e, const typename S::
     return {V(e.high * power), V(e.low * power)};
 }
 
+// Whether a table's numbers have a scale: e^0 is not 1 to the last bit then.
+template <class S>
+constexpr bool has_scale = requires { ExpTable<typename S::T, table_bits<S>>::inverse_scale; };
+
 // e without the scale of its table, for what is not divided by another exponential.
 template <class S>
 SOFTMAX_INLINE Exponential<S> absolute(const Exponential<S>& e) {
     using T = typename S::T;
-    if constexpr (table_bits<S> > 0 && requires { ExpTable<T, table_bits<S>>::inverse_scale; }) {
+    if constexpr (has_scale<S>) {
         using Table = ExpTable<T, table_bits<S>>;
         return {e.high, fma(e.low, splat<S>(Table::inverse_scale), splat<S>(Table::inverse_less_one))};
     }

@@ -104,9 +104,12 @@ Leader find_leader(const WeightedRow<T>& row, int threads) {
     });
 }
 
+// Doubles without a table: equal scores cancel exactly only where e^0 is 1.
+struct WithoutTable : Simd<double> {};
+
 // Sum over a block of f 2^(j-j*) e^(x-x*), times 2^guard.
 inline DD sum_terms(const double* entries, const double* weights, ptrdiff_t count, double x, double exponent) {
-    using S = Simd<double>;
+    using S = std::conditional_t<has_scale<Simd<double>>, WithoutTable, Simd<double>>;
     using V = S::V;
     const Reduction<S> zero(splat<S>(0.0), temperature_constants<double>(1));
     const V none = splat<S>(0.0);
