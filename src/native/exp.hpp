@@ -165,19 +165,19 @@ struct ExpTable<double, 3> {
                                    0x1.9c3eec8227c12p-16};
 };
 #else
-// Doubles as `lookup` has them.
-struct Halves {
+// Eight doubles as `lookup` has them.
+struct DoubleTable {
     std::uint32_t low[8], high[8];
 };
 template <class... Bits>
-constexpr Halves halves_of(Bits... bits) {
+constexpr DoubleTable double_table(Bits... bits) {
     return {{std::uint32_t(bits)...}, {std::uint32_t(bits >> 32)...}};
 }
 template <>
 struct ExpTable<double, 3> {
-    static constexpr Halves values =
-        halves_of(0x3ff02f189edf8eee, 0x3ff1a61413040271, 0x3ff33effdbdba07c, 0x3ff4fcee55d93563,  //
-                  0x3ff6e33909683041, 0x3ff8f5871bf8ff6a, 0x3ffb37d4564dd71f, 0x3ffdae78cd8a0ab7);
+    static constexpr DoubleTable values =
+        double_table(0x3ff02f189edf8eee, 0x3ff1a61413040271, 0x3ff33effdbdba07c, 0x3ff4fcee55d93563,  //
+                     0x3ff6e33909683041, 0x3ff8f5871bf8ff6a, 0x3ffb37d4564dd71f, 0x3ffdae78cd8a0ab7);
     static constexpr double inverse_scale = 0x1.fa2e0dd030658p-1, inverse_less_one = -0x1.747c8bf3e69f5p-7;
     static constexpr double q[] = {0x1.000000000010fp-1, 0x1.5555555555121p-3,  0x1.55555547ebbbcp-5,
                                    0x1.111111261043ep-7, 0x1.6c1cc5602f304p-10, 0x1.a016348530f65p-13};
